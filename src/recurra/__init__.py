@@ -1,1 +1,47 @@
-"""Recurra."""
+"""Recurrent networks for sequences: from a table to a trained, evaluated, usable model.
+
+>>> import recurra
+>>> model = recurra.train("tickets.csv", target="intent", output="runs/tickets")  # doctest: +SKIP
+>>> model.predict("my card was swallowed")  # doctest: +SKIP
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Model": "recurra.model.model",
+    "RecurraError": "recurra.errors",
+    "RecurrentClassifier": "recurra.estimators",
+    "RecurrentRegressor": "recurra.estimators",
+    "Settings": "recurra.config",
+    "load": "recurra.model.model",
+    "load_settings": "recurra.config",
+    "train": "recurra.training.train",
+}
+
+__all__ = ["Model", "RecurraError", "RecurrentClassifier", "RecurrentRegressor", "Settings", "__version__", "load", "load_settings", "train"]  # noqa: RUF022
+
+if TYPE_CHECKING:
+    from recurra.config import Settings, load_settings
+    from recurra.errors import RecurraError
+    from recurra.estimators import RecurrentClassifier, RecurrentRegressor
+    from recurra.model.model import Model, load
+    from recurra.training.train import train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'recurra' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

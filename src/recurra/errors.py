@@ -50,13 +50,15 @@ class RowError(DataError):
     """A row cannot be read or used. Named by file and line.
 
     Attributes:
+        message: what is wrong, without the place.
         source: file (or a description of the table) the row comes from.
         line: 1-based line in the file, or 1-based row of a frame; None when unknown.
     """
 
     def __init__(self, message: str, *, source: str = "", line: int | None = None) -> None:
-        place = f"{source}:{line}: " if line is not None else (f"{source}: " if source else "")
-        super().__init__(place + message)
+        place = f"row {line}" if line is not None and not source else source if line is None else f"{source}:{line}"
+        super().__init__(f"{place}: {message}" if place else message)
+        self.message = message
         self.source = source
         self.line = line
 

@@ -1,1 +1,46 @@
-"""cli"""
+"""The command line, one file a command. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App
+
+from recurra import __version__
+from recurra.errors import RecurraError, TrainingInterrupted
+
+__all__ = ["app", "main"]
+
+app = App(
+    name="recurra",
+    help="Recurrent networks for sequences: from a table to a trained, evaluated, usable model.",
+    version=__version__,
+    help_format="plaintext",
+)
+app.command("recurra.cli.train:train", name="train", help="Train a model from a table and write its folder and report.")
+app.command("recurra.cli.evaluate:evaluate", name="evaluate", help="Measure a model on a table with targets.")
+app.command("recurra.cli.predict:predict", name="predict", help="Predict for texts, or for the rows of a table of any size.")
+app.command("recurra.cli.settings:settings", name="settings", help="Print every setting with its default, or the JSON schema.")
+app.command("recurra.cli.doctor:doctor", name="doctor", help="Tell versions, devices, threads and what is installed.")
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells count it (128 + SIGINT)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the console script of the package.
+
+    Exit status: 0 when all went well, 1 for an error with its message on standard error, 130 after an interruption.
+    """
+    try:
+        app(arguments)
+    except TrainingInterrupted as interruption:
+        print(f"interrupted: {interruption}", file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)
+    except RecurraError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)

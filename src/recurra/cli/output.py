@@ -1,0 +1,109 @@
+"""Predictions to a file or to the terminal, piece by piece, in the order of the rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from recurra.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import polars as pl
+
+    from recurra.model.model import Prediction
+
+__all__ = ["write_predictions"]
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+LINES = {".jsonl", ".ndjson"}
+SHOWN = 20
+"""Bad rows that are told one by one; the others are counted."""
+
+
+def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_json: bool) -> None:
+    """Write predictions beside the rows they belong to, and report the rows that were left out on standard error.
+
+    Args:
+        parts: of `Model.predict_chunks`.
+        output: a .csv, .tsv or .jsonl file, which appears when it is complete; None for standard output.
+        as_json: JSON lines instead of CSV on standard output.
+
+    Raises:
+        SettingsError: the file's suffix is none of these.
+        DataError: the file cannot be written.
+    """
+    suffix = output.suffix.lower() if output is not None else (".jsonl" if as_json else ".csv")
+    if suffix not in SEPARATORS and suffix not in LINES:
+        raise SettingsError(f"Predictions are written as .csv, .tsv or .jsonl, not as {suffix or 'a file without suffix'!r}.")
+    left_out = 0
+    header = True
+    try:
+        with _opened(output) as file:
+            for part in parts:
+                for bad in part.bad_rows[: max(0, SHOWN - left_out)]:
+                    print(f"left out: {bad.source}:{bad.line}: {bad.reason}", file=sys.stderr)  # noqa: T201
+                left_out += len(part.bad_rows)
+                frame = beside(part.inputs, part.outputs)
+                if not frame.is_empty():
+                    file.write(_lines(frame) if suffix in LINES else _flat(frame).write_csv(None, separator=SEPARATORS[suffix], include_header=header))
+                    header = False
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; what is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise DataError(f"The predictions cannot be written to {str(output)!r}: {error.strerror or error}.") from error
+    if left_out:
+        print(f"{left_out:,} rows were left out.", file=sys.stderr)  # noqa: T201
+
+
+def beside(inputs: pl.DataFrame, outputs: pl.DataFrame) -> pl.DataFrame:
+    """Inputs and predictions in one table; an input column of the same name as a prediction is called `input.NAME`."""
+    import polars as pl
+
+    renamed = inputs.rename({name: f"input.{name}" for name in inputs.columns if name in outputs.columns})
+    return pl.concat([renamed, outputs], how="horizontal") if renamed.width else outputs
+
+
+def _lines(frame: pl.DataFrame) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in frame.iter_rows(named=True))
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """Lists as JSON text, which a CSV file can hold."""
+    import polars as pl
+
+    def as_text(values: pl.Series) -> pl.Series:
+        rows = [None if row is None else json.dumps(row, ensure_ascii=False, default=str) for row in values.to_list()]
+        return pl.Series(values.name, rows, dtype=pl.String)
+
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+    return frame.with_columns([as_text(frame[name]) for name in nested])
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[IO[Any]]:
+    """Standard output, or a file that takes its name when it is complete."""
+    if output is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=output.parent, prefix=f".{output.name}.", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    temporary.chmod(0o644)
+    temporary.replace(output)

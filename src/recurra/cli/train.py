@@ -1,0 +1,123 @@
+"""`recurra train`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from recurra.errors import SettingsError
+
+__all__ = ["train"]
+
+
+def train(
+    data: str,
+    /,
+    *more: str,
+    target: Annotated[str | None, Parameter(alias="-t")] = None,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    validation: str | None = None,
+    test: str | None = None,
+    type_: Annotated[list[str] | None, Parameter(name="--type", negative=())] = None,
+    join: Annotated[list[str] | None, Parameter(negative=())] = None,
+    group: str | None = None,
+    time: str | None = None,
+    settings: Annotated[Path | None, Parameter(alias="-s")] = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    seed: int | None = None,
+    resume: Annotated[bool, Parameter(negative=())] = False,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", negative=())] = False,
+) -> None:
+    """Train a model from a table and write its folder and report.
+
+    Parameters
+    ----------
+    data
+        A table: a CSV, TSV, JSON lines, Parquet or Arrow file, a glob of files, an hf:// or s3:// path, the name of a
+        hub data set (ag_news), or `languages`, a table that needs no download.
+    more
+        Further files with the same columns.
+    target
+        The column to predict.
+    output
+        The model folder to write; runs/NAME when not given.
+    validation
+        A table that selects the model; a share of the rows is held out when not given.
+    test
+        A table that measures the model; a share of the rows is held out when not given.
+    type_
+        Column type, as title=text. Types: text, tokens, category, number, ignore.
+    join
+        A new text column made of others, as text=title+description.
+    group
+        Column whose rows stay together on one side of the split.
+    time
+        Column that orders the rows in time: the latest are held out.
+    settings
+        A YAML file of settings; `recurra settings` prints all.
+    set_
+        One setting, as encoder.hidden_size=256.
+    seed
+        Seed of everything that is drawn.
+    resume
+        Go on with an interrupted training in the output folder.
+    overwrite
+        Replace a model that is in the output folder.
+    dry_run
+        Show the settings, the columns and the size of the model, and stop.
+    json_
+        Print one flat JSON object on standard output, and nothing else.
+    quiet
+        Print errors only.
+    """
+    from recurra.config import load_settings, parse_assignment
+    from recurra.training import train as job
+
+    chosen = load_settings(
+        settings,
+        _options(target, group, time, seed, types=_pairs(type_, "--type title=text"), join=_joins(join)),
+        *(dict([parse_assignment(assignment)]) for assignment in set_ or []),
+    )
+    sources: Any = [data, *more] if more else data
+    if output is None:
+        output = Path("runs") / (Path(data).name.split(".")[0].strip("*?") or "model")
+    show = None if quiet or json_ else job.print_line
+    if dry_run:
+        plan = job.plan(sources, validation=validation, test=test, settings=chosen, show=show)
+        if json_:
+            sys.stdout.write(json.dumps(plan, default=str) + "\n")
+        return
+    model = job.train(
+        sources, output=output, validation=validation, test=test, settings=chosen, resume=resume, overwrite=overwrite, show=show
+    )
+    if json_:
+        sys.stdout.write(json.dumps(model.flat_metrics()) + "\n")
+
+
+def _options(
+    target: str | None, group: str | None, time: str | None, seed: int | None, *, types: dict[str, str], join: dict[str, list[str]]
+) -> dict[str, Any]:
+    """The options that are settings, where they were given."""
+    named = {"target": target, "data.group": group, "data.time": time, "training.seed": seed, "data.types": types, "data.join": join}
+    return {key: value for key, value in named.items() if value is not None and value != {}}
+
+
+def _pairs(items: list[str] | None, example: str) -> dict[str, str]:
+    pairs = {}
+    for item in items or []:
+        column, equals, value = item.rpartition("=")
+        if not equals or not column or not value:
+            raise SettingsError(f"{item!r} cannot be read: write {example}.")
+        pairs[column] = value
+    return pairs
+
+
+def _joins(items: list[str] | None) -> dict[str, list[str]]:
+    return {name: columns.split("+") for name, columns in _pairs(items, "--join text=title+description").items()}

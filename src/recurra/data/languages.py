@@ -1,0 +1,59 @@
+"""The built-in data set `languages`: short utterances and the language they are in, from the package `chatterbot-corpus`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recurra.errors import MissingDependency
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["read_languages"]
+
+MINIMUM_UTTERANCES = 100
+_SAME_LANGUAGE = {"traditionalchinese": "chinese"}
+
+
+def read_languages() -> pl.DataFrame:
+    """Columns text and language, about 13,000 rows, sorted by language and text.
+
+    The two Chinese scripts are one language. Left out are repeated utterances, those that stand under two languages
+    (bare numbers, names, loan words), and then languages with fewer than 100 utterances.
+
+    Raises:
+        MissingDependency: the package is not installed.
+
+    Source: https://github.com/gunthercox/chatterbot-corpus (BSD licence).
+    """
+    import polars as pl
+
+    rows = [(text, language) for language, text in _utterances(_folder())]
+    frame = pl.DataFrame(rows, schema={"text": pl.String, "language": pl.String}, orient="row").unique()
+    frame = frame.filter(pl.len().over("text") == 1)
+    return frame.filter(pl.len().over("language") >= MINIMUM_UTTERANCES).sort("language", "text")
+
+
+def _folder() -> Path:
+    try:
+        import chatterbot_corpus
+    except ImportError as error:
+        raise MissingDependency("The data set 'languages' is read from an optional package: pip install 'recurra[demo]'.") from error
+    return Path(str(chatterbot_corpus.__file__)).parent / "data"
+
+
+def _utterances(folder: Path) -> list[tuple[str, str]]:
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: list[tuple[str, str]] = []
+    for path in sorted(folder.glob("*/*.yml")):
+        language = _SAME_LANGUAGE.get(path.parent.name, path.parent.name)
+        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
+        for conversation in content.get("conversations") or []:
+            for utterance in conversation if isinstance(conversation, list) else [conversation]:
+                text = " ".join(str(utterance).split())
+                if text:
+                    found.append((language, text))
+    return found

@@ -1,0 +1,203 @@
+"""Reading tables: files, patterns of files, addresses, frames and plain Python rows, all as one `Table`.
+
+The formats themselves are in `delimited.py` (CSV, TSV), `jsonlines.py` (JSON) and `scans.py` (Parquet, Arrow, addresses).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from recurra.data.delimited import DelimitedFile
+from recurra.data.hub import HUB_DATA_SETS
+from recurra.data.jsonlines import JSONLinesFile, frame_of_columns, frame_of_records, read_json
+from recurra.data.languages import read_languages
+from recurra.data.scans import ScanSource, scan_address, scan_file, with_class_names
+from recurra.data.sources import COMPRESSIONS, BadRow, FrameSource, Source
+from recurra.data.table import Table, require_columns
+from recurra.errors import DataError, EmptyData, nearest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["BadRow", "Table", "read", "require_columns", "resolve"]
+
+OnError = Literal["fail", "skip"]
+_EXTENSIONS = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".arrow", ".feather", ".ipc")
+_TEXT = (".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json")
+
+
+def read(source: Any, *, on_error: OnError = "fail", join: Mapping[str, Sequence[str]] | None = None) -> Table:
+    """A table of whatever holds rows.
+
+    Args:
+        source: a path, a pattern (`logs/*.csv`, files in sorted order) or a list of both: CSV, TSV, JSON lines, JSON,
+            Parquet, Arrow; text also compressed (.gz, .bz2, .xz). An address (hf://, s3://, https://) that polars reads.
+            A frame of polars, pandas, Arrow, Hugging Face datasets, or anything else with the Arrow PyCapsule interface.
+            A list of dictionaries, or a dictionary of lists. The name `languages`: the built-in data set.
+        on_error: what happens to rows of a text file that cannot be read: an error that names file and line when they
+            are reached, or left out and recorded in `Table.bad_rows`.
+        join: new text columns made of others: `{"text": ["title", "description"]}`. A space stands between the parts.
+
+    Raises:
+        DataError: there is no such file, its format is unknown, or it cannot be read; the message says what to do.
+        EmptyData: there are no rows.
+        MissingColumn: a column to join is not there.
+    """
+    if isinstance(source, Table):
+        return source
+    if on_error not in {"fail", "skip"}:
+        raise DataError(f"on_error must be 'fail' or 'skip', not {on_error!r}.")
+    if isinstance(source, (str, os.PathLike)):
+        sources, description = _open(os.fspath(source), on_error)
+    elif isinstance(source, Sequence) and source and all(isinstance(item, (str, os.PathLike)) for item in source):
+        opened = [_open(os.fspath(item), on_error) for item in source]
+        sources = [one for group, _ in opened for one in group]
+        description = opened[0][1] if len(opened) == 1 else f"{opened[0][1]} and {len(opened) - 1} more"
+    else:
+        sources, description = [_from_object(source)], "the given rows"
+    table = Table(sources, description, join=join)
+    table.require_rows()
+    return table
+
+
+def resolve(source: Any, *, on_error: OnError = "fail", join: Mapping[str, Sequence[str]] | None = None) -> dict[str, Table]:
+    """Tables by part: one `train` table, and `validation` and `test` where the source brings its own.
+
+    Args:
+        source: what `read` takes, the name of a hub data set (`ag_news`), or a dictionary of such things by part
+            (a Hugging Face `DatasetDict`).
+        on_error: as for `read`.
+        join: as for `read`.
+
+    Raises:
+        DataError: as for `read`.
+    """
+    if isinstance(source, str) and source in HUB_DATA_SETS and not Path(source).exists():
+        return {part: _read_hub(source, address, join) for part, address in HUB_DATA_SETS[source].items()}
+    if isinstance(source, Mapping) and "train" in source and set(source) <= {"train", "validation", "test", "unsupervised"}:
+        parts = {part: rows for part, rows in source.items() if part != "unsupervised"}
+        if not all(isinstance(rows, (list, tuple)) and not _is_rows(rows) for rows in parts.values()):
+            return {part: read(rows, on_error=on_error, join=join) for part, rows in parts.items()}
+    return {"train": read(source, on_error=on_error, join=join)}
+
+
+def _is_rows(rows: Sequence[Any]) -> bool:
+    return bool(rows) and isinstance(rows[0], Mapping)
+
+
+def _read_hub(name: str, address: str, join: Mapping[str, Sequence[str]] | None) -> Table:
+    try:
+        return read(address, join=join)
+    except DataError as error:
+        raise DataError(
+            f"{name!r} is a data set of the Hugging Face hub, and {address} cannot be reached.\n"
+            f"Without a network, pass files of your own instead: recurra train train.csv --target label. {error}"
+        ) from error
+
+
+def _open(path: str, on_error: OnError) -> tuple[list[Source], str]:
+    """The sources behind a path, a pattern, an address or a name, and a description of them."""
+    if "://" in path:
+        return [scan_address(path)], path
+    if Path(path).is_file():
+        opened = _open_file(Path(path), on_error)
+        note = opened.note if isinstance(opened, DelimitedFile) else ""
+        return [opened], f"{path} ({note})" if note else path
+    if path == "languages" and not Path(path).exists():
+        return [FrameSource("languages", read_languages())], "languages"
+    if glob.has_magic(path):
+        names = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())
+        if not names:
+            raise DataError(f"No file matches {path!r}. In quotes it is expanded here, without them by the shell.")
+        return [_open_file(Path(name), on_error) for name in names], f"{path} ({len(names)} files)"
+    raise _missing(Path(path))
+
+
+def _open_file(path: Path, on_error: OnError) -> Source:
+    """A source by the file's extension."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compressed = bool(suffixes) and suffixes[-1] in COMPRESSIONS
+    kind = suffixes[-2] if compressed and len(suffixes) > 1 else (suffixes[-1] if suffixes else "")
+    if path.stat().st_size == 0:
+        raise EmptyData(f"{path} is empty (0 bytes).")
+    if compressed and kind not in _TEXT:
+        raise DataError(f"{path}: only text files are read compressed ({', '.join(_TEXT)}). Parquet and Arrow files compress their content.")
+    if kind in {".csv", ".tsv", ".tab", ".txt"}:
+        return DelimitedFile(path, on_error=on_error)
+    if kind in {".jsonl", ".ndjson"}:
+        return JSONLinesFile(path, on_error=on_error)
+    if kind == ".json":
+        return read_json(path, on_error=on_error)
+    if kind in _EXTENSIONS:
+        return scan_file(path)
+    advice = " Save the sheet as CSV." if kind in {".xlsx", ".xls", ".ods"} else ""
+    raise DataError(f"{path}: the extension {kind or '(none)'!r} is unknown. Known: {', '.join(_EXTENSIONS)} (text also with .gz, .bz2, .xz).{advice}")
+
+
+def _missing(path: Path) -> DataError:
+    """The error for a path where nothing is, with the nearest name that would be something."""
+    if path.is_dir():
+        found = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _EXTENSIONS)
+        example = f"{path}/{found[0]}" if found else f"{path}/*.csv"
+        return DataError(f"{path} is a folder: name its files or a pattern, for example {example!r}.")
+    folder = path.parent
+    if not folder.is_dir():
+        return DataError(f"There is no file {str(path)!r}: the folder {str(folder)!r} does not exist.")
+    names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in (*_EXTENSIONS, *COMPRESSIONS))
+    hint = nearest(path.name, names)
+    others = f" Data files in {str(folder)!r}: {', '.join(names[:10])}." if names and not hint else ""
+    if path.suffix or len(path.parts) > 1:
+        return DataError(f"There is no file {str(path)!r}.{hint}{others}")
+    hint = hint or nearest(path.name, ["languages", *HUB_DATA_SETS])
+    known = f" Names of data sets: languages, {', '.join(HUB_DATA_SETS)}."
+    return DataError(f"There is no file {str(path)!r}, and it is no data set known by name.{hint}{others}{known}")
+
+
+def _from_object(source: Any) -> Source:
+    """A source of a frame or of Python rows."""
+    import polars as pl
+
+    kind = type(source).__name__
+    if isinstance(source, pl.LazyFrame):
+        return ScanSource("the lazy frame", lambda: source, sliced=False)
+    if isinstance(source, pl.DataFrame):
+        return FrameSource("the frame", source)
+    if hasattr(source, "with_format") and hasattr(source, "features"):
+        return FrameSource("the data set", _from_hugging_face(source))
+    if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
+        return FrameSource("the frame", _from_capsule(source))
+    if isinstance(source, Mapping):
+        return FrameSource("the given columns", frame_of_columns(dict(source), "the given dictionary"))
+    if isinstance(source, Sequence) and not isinstance(source, (str, bytes)) and all(isinstance(row, Mapping) for row in source):
+        if not source:
+            raise EmptyData("The list of rows is empty.")
+        return FrameSource("the given rows", frame_of_records([dict(row) for row in source]))
+    raise DataError(
+        f"A table cannot be made of {kind}. Give a path, a list of dictionaries, a dictionary of lists, or a frame "
+        "(polars, pandas, Arrow, Hugging Face datasets)."
+    )
+
+
+def _from_hugging_face(source: Any) -> pl.DataFrame:
+    import polars as pl
+
+    frame = pl.DataFrame(source.with_format("arrow")[:])
+    names = {name: list(f.names) for name, f in source.features.items() if type(f).__name__ == "ClassLabel"}
+    return with_class_names(frame.lazy(), names).collect()
+
+
+def _from_capsule(source: Any) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        return pl.DataFrame(source)
+    except Exception as error:  # noqa: BLE001 - whatever the exporting library raises for columns of mixed values
+        if not hasattr(source, "columns"):
+            raise DataError(f"The {type(source).__name__} cannot be read through the Arrow interface: {error}") from error
+    # pandas: object columns of mixed kinds, or no pyarrow; x != x is true for NaN alone
+    columns = {str(name): [None if x is None or x != x else x for x in source[name].tolist()] for name in source.columns}
+    return frame_of_columns(columns, "the frame")

@@ -1,0 +1,45 @@
+"""The headline chart: the network beside its baselines, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from recurra.evaluation.charts.theme import BLUE, FULL, GREY, INK, Records, axis, data, draw
+
+__all__ = ["results"]
+
+
+def results(records: Records, *, title: str, share: bool) -> str:
+    """One line a model: a point, and a bar over its interval.
+
+    Args:
+        records: {"name", "value", "low", "high", "text"}, the network first; low and high equal to the value where there is no interval.
+        title: of the axis, with the unit.
+        share: the metric lies between 0 and 1 and is written in per cent.
+    """
+    if not records:
+        return ""
+    rows: list[dict[str, Any]] = [{**record, "place": place, "network": place == 0} for place, record in enumerate(records)]
+    names: Sequence[str] = [record["name"] for record in records]
+    color = alt.condition("datum.network", alt.value(BLUE), alt.value(GREY))
+    scale = alt.Scale(zero=False, nice=True, padding=14)
+    base = alt.Chart(data(rows)).encode(
+        y=alt.Y("place:O", axis=axis(None, labelExpr=f"{_json(names)}[datum.value]", labelColor=INK, labelFontSize=12.5, labelLimit=260)),
+        color=color,
+    )
+    horizontal = alt.X("value:Q", scale=scale, axis=axis(title, format=".0%" if share else "~g", tickCount=7))
+    chart = alt.layer(
+        base.mark_rule(strokeWidth=6, strokeCap="round", opacity=0.35).encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
+        base.mark_point(filled=True, size=110, opacity=1).encode(x=horizontal),
+        base.mark_text(dy=-14, fontSize=12).encode(x=horizontal, text="text:N", color=alt.value(INK)),
+    )
+    return draw(chart, width=FULL, height=64 + 42 * len(rows), description=f"{title}: " + "; ".join(f"{r['name']} {r['text']}" for r in records))
+
+
+def _json(names: Sequence[str]) -> str:
+    import json
+
+    return json.dumps(list(names))

@@ -1,0 +1,89 @@
+"""How every chart looks, and how it becomes SVG.
+
+The colours are Okabe and Ito's, which people of every colour vision tell apart; lines differ in dash as well. Each colour is a fixed
+hexadecimal value, so that the page's style sheet can give each its counterpart for dark screens (`svg [fill="#0072b2"]`).
+
+Source: Okabe and Ito, "Color Universal Design", 2008.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+__all__ = ["BLUE", "FULL", "GREY", "GRID", "HALF", "INK", "MUTED", "ORANGE", "SERIES", "Records", "axis", "data", "draw"]
+
+INK, MUTED, GRID, GREY = "#1d1c1a", "#6a675f", "#e4e0d8", "#98948a"
+BLUE, ORANGE = "#0072b2", "#d55e00"
+SERIES = [BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", GREY]
+"""In the order in which lines take them."""
+
+HALF, FULL = 460, 940
+"""Width of a chart in a column of the page, and across it (pixels at full size; the page scales them down)."""
+
+Records = Sequence[dict[str, Any]]
+
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Control characters, which neither XML nor HTML may hold."""
+_FONT = "Inter, system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', 'DejaVu Sans', sans-serif"
+
+
+def data(records: Records) -> alt.Data:
+    """Records as altair's inline data."""
+    return alt.Data(values=list(records))
+
+
+def axis(title: str | None, **options: Any) -> alt.Axis:
+    """An axis with its title (quantity and unit)."""
+    return alt.Axis(title=title, **options)
+
+
+def draw(chart: alt.Chart | alt.LayerChart, *, width: int = HALF, height: int = 280, description: str) -> str:
+    """The chart as an SVG element, axes and titles inside the given size (pixels).
+
+    Args:
+        chart: one view, or layers of one.
+        width: of the whole picture.
+        height: of the whole picture.
+        description: read aloud in place of the picture.
+    """
+    import vl_convert
+
+    styled = chart.properties(
+        width=width, height=height, background="transparent", autosize=alt.AutoSizeParams(type="fit", contains="padding"), description=description
+    )
+    specification = json.dumps(_configured(styled).to_dict(validate=False), ensure_ascii=False)
+    svg: str = vl_convert.vegalite_to_svg(specification.encode("utf-8", "replace").decode())  # lone surrogates cannot be drawn
+    return _unique_ids(_FORBIDDEN.sub("", svg))
+
+
+def _configured(chart: Any) -> Any:
+    label = {"labelColor": MUTED, "labelFont": _FONT, "labelFontSize": 11, "titleColor": INK, "titleFont": _FONT, "titleFontSize": 11.5}
+    return (
+        chart.configure(font=_FONT, padding=2)
+        .configure_view(stroke=None)
+        .configure_mark(aria=False)  # the whole picture has one description; one for each of 1,500 points helps nobody
+        .configure_axis(
+            **label,
+            titleFontWeight="normal",
+            titlePadding=8,
+            labelPadding=5,
+            labelLimit=170,
+            gridColor=GRID,
+            gridWidth=1,
+            domain=False,
+            ticks=False,
+        )
+        .configure_legend(**label, titleFontWeight="normal", orient="top", symbolStrokeWidth=2.5, symbolSize=90, labelLimit=220, offset=6)
+    )
+
+
+def _unique_ids(svg: str) -> str:
+    """Clip paths get the same ids in every SVG; on one page they would clip each other's charts."""
+    mark = hashlib.blake2s(svg.encode(), digest_size=4).hexdigest()
+    return re.sub(r'(id="|url\(#)(clip|gradient)', rf"\1c{mark}-\2", svg)

@@ -1,0 +1,30 @@
+"""The report of a run: its content as plain data, the sentences that read it, and one offline HTML page."""
+
+from __future__ import annotations
+
+from recurra.evaluation.report.content import (
+    ClassResults,
+    ColumnSummary,
+    DataSummary,
+    ErrorExample,
+    LabelResults,
+    NumberResults,
+    Report,
+    Result,
+    Training,
+)
+from recurra.evaluation.report.page import render_report, write_report
+
+__all__ = [
+    "ClassResults",
+    "ColumnSummary",
+    "DataSummary",
+    "ErrorExample",
+    "LabelResults",
+    "NumberResults",
+    "Report",
+    "Result",
+    "Training",
+    "render_report",
+    "write_report",
+]

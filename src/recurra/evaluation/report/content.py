@@ -1,0 +1,193 @@
+"""What a report says, as frozen dataclasses of plain data. Not inside: how it looks (`page`), what it concludes (`prose`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recurra.evaluation.comparison import Comparison, Task
+
+__all__ = [
+    "ClassResults",
+    "ColumnSummary",
+    "DataSummary",
+    "ErrorExample",
+    "LabelResults",
+    "NumberResults",
+    "Report",
+    "Result",
+    "Training",
+]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The metrics of one model (the network or a baseline) on one part.
+
+    Attributes:
+        name: how the report calls it.
+        description: what it is, in half a sentence.
+        metrics: by name.
+        intervals: (low, high) by name of the metric, where there are any.
+        seconds: time its training took, where known.
+    """
+
+    name: str
+    description: str
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class ColumnSummary:
+    """A column of the table: its name, its type, why it has that type, and one example value."""
+
+    name: str
+    type: str
+    reason: str
+    example: str = ""
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """The table behind a run.
+
+    Attributes:
+        source: path or description of the data.
+        columns: all columns, the target included.
+        rows: rows by part, such as {"train": 9_600, "validation": 1_200, "test": 1_200}.
+        left_out: rows left out, by reason.
+        overlap: rows of a part whose input also stands in the training part, by part.
+        truncated: texts cut at the longest length read, by part or by column.
+        padding_waste: share of a batch's steps that is padding, 0 to 1.
+        lengths: steps of each training row, by sequence column.
+        max_length: steps after which a text is cut, where there is such a limit.
+        length_unit: what a step is: token, character.
+    """
+
+    source: str = ""
+    columns: Sequence[ColumnSummary] = ()
+    rows: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    overlap: Mapping[str, int] = field(default_factory=dict)
+    truncated: Mapping[str, int] = field(default_factory=dict)
+    padding_waste: float | None = None
+    lengths: Mapping[str, Sequence[int] | np.ndarray] = field(default_factory=dict)
+    max_length: int | None = None
+    length_unit: str = "token"
+
+
+@dataclass(frozen=True)
+class Training:
+    """The course of the training.
+
+    Attributes:
+        history: one record an epoch: `epoch` (from 1), `train_loss`, `validation_loss`, any `validation_<metric>`, `train_<metric>`,
+            `learning_rate`, `seconds`. What is missing or not finite in a record is not drawn.
+        monitor: the metric that selected the model, as in `validation_<monitor>`.
+        best_epoch: the epoch whose weights were kept.
+        gradient_layers: records {"epoch", "layer", "norm"}: norm of the gradient of a layer's recurrent weights.
+        gradient_distances: records {"epoch", "layer", "distance", "norm"}: norm of the gradient at a layer's output so many steps before
+            the end of the sequence.
+    """
+
+    history: Sequence[Mapping[str, float]] = ()
+    monitor: str | None = None
+    best_epoch: int | None = None
+    gradient_layers: Sequence[Mapping[str, float | int | str]] = ()
+    gradient_distances: Sequence[Mapping[str, float | int | str]] = ()
+
+
+@dataclass(frozen=True)
+class ClassResults:
+    """What a classifier did, class by class.
+
+    Attributes:
+        classes: names of the C classes.
+        confusion: (C, C) rows by true and predicted class.
+        reliability: records of `recurra.metrics.reliability`.
+        roc: curves of `recurra.metrics.roc_curves`.
+    """
+
+    classes: Sequence[str]
+    confusion: np.ndarray
+    reliability: Sequence[Mapping[str, float]] = ()
+    roc: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LabelResults:
+    """What a multi-label model did: the records of `recurra.metrics.per_label`, and reliability over all cells."""
+
+    per_label: Mapping[str, Mapping[str, float]]
+    reliability: Sequence[Mapping[str, float]] = ()
+
+
+@dataclass(frozen=True)
+class NumberResults:
+    """What a regression did: (N,) predictions and (N,) true numbers, in the target's unit."""
+
+    predictions: np.ndarray
+    targets: np.ndarray
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class ErrorExample:
+    """A row the model got wrong.
+
+    Attributes:
+        row: where it stands, such as "test.csv:17", or its number.
+        text: its input; the report cuts it.
+        true: what it is.
+        predicted: what the model said.
+        score: probability of what the model said (0 to 1); for numbers the error, in the target's unit.
+    """
+
+    row: str
+    text: str
+    true: str
+    predicted: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that `write_report` puts on the page; everything but the first four may be left empty.
+
+    Attributes:
+        title: name of the run.
+        task: what is predicted.
+        target: name of the target column.
+        model: the recurrent network's metrics on `part`.
+        part: what they are measured on: test, or validation where there is no test part.
+        baselines: the same metrics of the baselines.
+        comparison: the network against the linear baseline.
+        data: the table.
+        training: the course of the training.
+        results: details by task.
+        errors: the most confident errors.
+        settings: the run's settings as YAML.
+        timings: seconds by stage, in their order.
+        facts: versions, seed, fingerprint, device, parameters, date: what it takes to do it again.
+        summary: one line on the network, such as "bidirectional LSTM, 128 units, 2.1 million parameters".
+    """
+
+    title: str
+    task: Task
+    target: str
+    model: Result
+    part: str = "test"
+    baselines: Sequence[Result] = ()
+    comparison: Comparison | None = None
+    data: DataSummary = field(default_factory=DataSummary)
+    training: Training = field(default_factory=Training)
+    results: ClassResults | LabelResults | NumberResults | None = None
+    errors: Sequence[ErrorExample] = ()
+    settings: str = ""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    summary: str = ""

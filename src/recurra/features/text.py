@@ -1,0 +1,134 @@
+"""Text, and text that is already a list of tokens: sequences of token numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import polars as pl
+import torch
+from torch import nn
+
+from recurra.config import ColumnType, Settings
+from recurra.data.batch import Sequence
+from recurra.data.store import Ragged
+from recurra.data.tokenize import Tokenizer
+from recurra.data.vectors import read_vectors
+from recurra.features.feature import Feature
+from recurra.layers.embedding import Embedding
+from recurra.shapes import Float, Tensor
+
+__all__ = ["TextFeature", "TokenEmbedding", "TokensFeature"]
+
+
+class TokenEmbedding(nn.Module):
+    """Token numbers to vectors, (B, T) to (B, T, F)."""
+
+    def __init__(self, embedding: Embedding) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.output_size: int = embedding.size
+
+    def forward(self, sequence: Sequence) -> Float[Tensor, "B T F"]:
+        """The vectors of a batch's tokens; what stands in the padding means nothing."""
+        vectors: Tensor = self.embedding(sequence.values)
+        return vectors
+
+
+class TextFeature(Feature):
+    """Free text, cut into tokens by `recurra.data.tokenize.Tokenizer`.
+
+    Args:
+        name: the column.
+        tokenizer: fitted on the training rows.
+    """
+
+    type: ClassVar[ColumnType] = "text"
+    kind: ClassVar[Literal["sequence", "static"]] = "sequence"
+
+    def __init__(self, name: str, tokenizer: Tokenizer) -> None:
+        super().__init__(name)
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
+        """Fit the tokenizer; see `Feature.fit`."""
+        return cls(name, Tokenizer.fit((as_texts(chunk) for chunk in values), settings.text))
+
+    def encode(self, values: pl.Series) -> Ragged:
+        """Token numbers of each text; a missing text has none."""
+        return self.tokenizer.encode(as_texts(values))
+
+    def build(self, settings: Settings) -> TokenEmbedding:
+        """An embedding of the vocabulary; `load_vectors` starts it from word vectors."""
+        chosen = settings.embedding
+        return TokenEmbedding(
+            Embedding(
+                len(self.tokenizer.tokens),
+                chosen.size,
+                init_range=chosen.init_range,
+                dropout=chosen.dropout,
+                token_dropout=chosen.token_dropout,
+                sparse=chosen.sparse,
+            )
+        )
+
+    def load_vectors(self, module: TokenEmbedding, path: Path) -> float:
+        """Start the vectors of known words from a GloVe or fastText file.
+
+        Args:
+            module: built by `build`, of the file's vector size.
+            path: the file.
+
+        Returns:
+            The share of the vocabulary that the file has.
+        """
+        found = read_vectors(path, self.tokenizer.tokens)
+        weight = module.embedding.weight
+        with torch.no_grad():
+            weight[torch.from_numpy(found.numbers)] = torch.from_numpy(found.vectors).to(weight)
+        return len(found.numbers) / len(self.tokenizer.tokens)
+
+    def describe(self) -> str:
+        """Vocabulary size and tokenization."""
+        return f"{self.tokenizer.kind} tokens, vocabulary of {len(self.tokenizer.tokens):,}"
+
+    def state(self) -> dict[str, Any]:
+        """The tokenizer as JSON text."""
+        return {"tokenizer": self.tokenizer.to_json()}
+
+    @classmethod
+    def from_state(cls, name: str, state: Mapping[str, Any]) -> Self:
+        """The feature that `state()` described."""
+        return cls(name, Tokenizer.from_json(state["tokenizer"]))
+
+
+class TokensFeature(TextFeature):
+    """Lists of tokens cut by the user: each list item is one token; a string is cut at blanks."""
+
+    type: ClassVar[ColumnType] = "tokens"
+
+    @classmethod
+    def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
+        """Fit the vocabulary; see `Feature.fit`."""
+        return cls(name, Tokenizer.fit_tokens((as_tokens(chunk) for chunk in values), settings.text))
+
+    def encode(self, values: pl.Series) -> Ragged:
+        """Token numbers of each list; a missing list has none."""
+        return self.tokenizer.encode_tokens(as_tokens(values))
+
+
+def as_texts(values: pl.Series) -> pl.Series:
+    """A column as texts; numbers and dates as they print, items of a list joined by a space."""
+    if isinstance(values.dtype, (pl.List, pl.Array)):
+        rows = [None if row is None else " ".join(str(item) for item in row if item is not None) for row in values.to_list()]
+        return pl.Series(values.name, rows, dtype=pl.String)
+    return values.cast(pl.String)
+
+
+def as_tokens(values: pl.Series) -> pl.Series:
+    """A column as lists of tokens; a string is cut at blanks."""
+    if isinstance(values.dtype, (pl.List, pl.Array)):
+        return values.cast(pl.List(pl.String))
+    return values.cast(pl.String).str.extract_all(r"\S+")

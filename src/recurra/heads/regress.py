@@ -1,0 +1,127 @@
+"""A number: squared error on the standardised scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+import torch
+
+from recurra.config import HeadSettings, Settings
+from recurra.errors import DataError, SettingsError
+from recurra.heads.head import Head
+from recurra.metrics.intervals import regression_intervals
+from recurra.metrics.regression import regression_metrics
+from recurra.shapes import Float, Tensor
+
+__all__ = ["RegressHead"]
+
+
+class RegressHead(Head):
+    """A number a row. The network learns it standardised by the training rows; predictions and metrics are in the user's unit.
+
+    Args:
+        name: the target column.
+        mean: of the training rows.
+        deviation: standard deviation of the training rows.
+    """
+
+    task: ClassVar[str] = "regress"
+    monitor: ClassVar[str] = "rmse"
+
+    def __init__(self, name: str, mean: float, deviation: float) -> None:
+        super().__init__(name)
+        self.mean = mean
+        self.deviation = deviation
+
+    @classmethod
+    def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
+        """Mean and deviation of the targets; see `Head.fit`."""
+        if settings.head.label_smoothing or settings.head.class_weights != "none":
+            raise SettingsError("head.label_smoothing and head.class_weights are for classes: leave them out when the target is a number.")
+        chunks = [numbers[np.isfinite(numbers)] for numbers in (_numbers(chunk) for chunk in values)]
+        numbers = np.concatenate(chunks) if chunks else np.empty(0)
+        if not numbers.size:
+            raise DataError(f"The training rows hold no number in column {name!r}. Check the target column.")
+        if numbers.min() == numbers.max():
+            raise DataError(f"Every training row holds {numbers[0]:g} in column {name!r}: there is nothing to learn. Check the target column.")
+        return cls(name, float(numbers.mean()), float(numbers.std()))
+
+    @property
+    def output_size(self) -> int:
+        """One output."""
+        return 1
+
+    def problems(self, values: pl.Series) -> dict[int, str]:
+        """Texts that are no numbers, and infinite numbers."""
+        wrong = ~np.isfinite(_numbers(values)) & ~self.missing(values).to_numpy()
+        return {
+            int(row): f"{values[int(row)]!r} in column {self.name!r} is not a finite number. Correct it, or set head.task=classify"
+            for row in np.flatnonzero(wrong)
+        }
+
+    def encode(self, values: pl.Series) -> np.ndarray:
+        """(N,) float32 standardised targets, NaN where missing."""
+        return ((_numbers(values) - self.mean) / self.deviation).astype(np.float32)
+
+    def loss(self, outputs: Float[Tensor, "B 1"], targets: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+        """Mean squared error of the rows that have a target; zero when none has."""
+        real = targets.isfinite()
+        difference = outputs[:, 0][real] - targets[real]
+        return difference.square().sum() / max(1, difference.numel())
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """(N,) predicted numbers in the user's unit."""
+        result: np.ndarray = outputs[:, 0].astype(np.float64) * self.deviation + self.mean
+        return result
+
+    def predict(self, outputs: np.ndarray, *, top: int | None = None) -> pl.DataFrame:
+        """Column `value`.
+
+        Raises:
+            SettingsError: `top` is given, which only labels have.
+        """
+        if top is not None:
+            raise SettingsError("top is for labels: this model predicts a number.")
+        return pl.DataFrame({"value": self.probabilities(outputs)})
+
+    def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Mean absolute error, root mean squared error and R2, in the user's unit."""
+        return regression_metrics(self.probabilities(outputs), self.in_unit(targets))
+
+    def intervals(self, outputs: np.ndarray, targets: np.ndarray, settings: Settings) -> dict[str, tuple[float, float]]:
+        """Intervals of the metrics; see `Head.intervals`."""
+        return regression_intervals(
+            self.probabilities(outputs),
+            self.in_unit(targets),
+            samples=settings.evaluation.bootstrap_samples,
+            confidence=settings.evaluation.confidence,
+            seed=settings.training.seed,
+        )
+
+    def in_unit(self, targets: np.ndarray) -> np.ndarray:
+        """Encoded targets (N,) in the user's unit."""
+        result: np.ndarray = targets.astype(np.float64) * self.deviation + self.mean
+        return result
+
+    def describe(self) -> str:
+        """Mean and deviation of the target."""
+        return f"a number, mean {self.mean:.4g}, deviation {self.deviation:.4g}"
+
+    def state(self) -> dict[str, Any]:
+        """Mean and deviation."""
+        return {"mean": self.mean, "deviation": self.deviation}
+
+    @classmethod
+    def from_state(cls, name: str, state: Mapping[str, Any], settings: HeadSettings) -> Self:  # noqa: ARG003
+        """The head that `state()` described."""
+        return cls(name, float(state["mean"]), float(state["deviation"]))
+
+
+def _numbers(values: pl.Series) -> np.ndarray:
+    """Targets as (N,) float64, NaN where there is no number."""
+    if values.dtype == pl.String:
+        values = values.str.strip_chars()
+    return values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy().astype(np.float64)

@@ -1,0 +1,53 @@
+"""What every operation does before it runs: check the input and choose the backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from recurra.kernels.backend import Needs, choose
+from recurra.kernels.lengths import check_lengths
+from recurra.kernels.loop import RecurrentNoise, Resets
+from recurra.shapes import Tensor
+
+__all__ = ["check_input", "choose_backend"]
+
+
+def check_input(x: Tensor, state: tuple[Any, ...], features: int, lengths: Tensor | None, resets: Resets | None) -> None:
+    """The shapes that belong together.
+
+    Raises:
+        ValueError: they do not fit.
+        TypeError: lengths are not integers, or resets not booleans.
+    """
+    if x.ndim != 3 or x.shape[2] != features:
+        raise ValueError(f"The input must be of shape (B, T, {features}), not {tuple(x.shape)}.")
+    if len(state[0]) != len(x):
+        raise ValueError(
+            f"The state is for {len(state[0])} rows and the input has {len(x)}: use select(state, rows) or initial_state({len(x)})."
+        )
+    if lengths is not None:
+        check_lengths(lengths, *x.shape[:2])
+    if resets is not None:
+        check_resets(resets.where, *x.shape[:2])
+
+
+def check_resets(where: Tensor, batch_size: int, steps: int) -> None:
+    """Resets must be (B, T) booleans.
+
+    Raises:
+        ValueError: another shape.
+        TypeError: another type.
+    """
+    if where.dtype != torch.bool:
+        raise TypeError(f"reset must be booleans, not {where.dtype}: pass reset.bool().")
+    if where.shape != (batch_size, steps):
+        raise ValueError(f"reset must be of shape ({batch_size}, {steps}), one a row and step, not {tuple(where.shape)}.")
+
+
+def choose_backend(operation: str, requested: str, resets: Resets | None, noise: RecurrentNoise | None) -> str:
+    """The name of the backend that runs this call; BackendUnavailable when the one named cannot."""
+    dropout = noise is not None and noise.dropout is not None
+    zoneout = noise is not None and bool(noise.zoneout)
+    return choose(operation, requested, Needs(recurrent_dropout=dropout, zoneout=zoneout, reset=resets is not None)).backend

@@ -1,0 +1,45 @@
+"""Padding inside a recurrence: which steps are real, rows read backwards, lengths checked."""
+
+from __future__ import annotations
+
+import torch
+
+from recurra.shapes import Bool, Float, Int, Tensor
+
+__all__ = ["check_lengths", "last_step", "real_steps", "reverse_rows"]
+
+
+def check_lengths(lengths: Tensor, batch_size: int, steps: int) -> None:
+    """Lengths must be (B,) integers between 0 and T; values are only looked at where that costs no device synchronization.
+
+    Raises:
+        ValueError: wrong shape, or a length out of range.
+        TypeError: lengths are not integers.
+    """
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise TypeError(f"lengths must be integers, not {lengths.dtype}: pass lengths.long().")
+    if lengths.shape != (batch_size,):
+        raise ValueError(f"lengths must be of shape ({batch_size},), one a row of the batch, not {tuple(lengths.shape)}.")
+    if lengths.device.type == "cpu" and batch_size:
+        shortest, longest = (int(extreme) for extreme in lengths.aminmax())
+        if shortest < 0 or longest > steps:
+            raise ValueError(f"lengths must be from 0 to {steps}, the steps of the input; given are {shortest} to {longest}.")
+
+
+def real_steps(lengths: Int[Tensor, " B"], steps: int) -> Bool[Tensor, "B T"]:
+    """True where a step is real, False where it is padding."""
+    return torch.arange(steps, device=lengths.device) < lengths[:, None]
+
+
+def reverse_rows(x: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B T F"]:
+    """Every row's real steps in reverse order; the padding stays where it is. It is its own inverse."""
+    batch_size, steps = x.shape[:2]
+    time = torch.arange(steps, device=lengths.device)
+    source = torch.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
+    flat = source + steps * torch.arange(batch_size, device=lengths.device)[:, None]
+    return x.flatten(0, 1).index_select(0, flat.flatten()).view_as(x)
+
+
+def last_step(x: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B F"]:
+    """Every row's last real step; step 0 of rows of length zero, which the caller replaces."""
+    return x[torch.arange(len(x), device=lengths.device), (lengths - 1).clamp_min(0)]

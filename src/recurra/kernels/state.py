@@ -1,0 +1,54 @@
+"""States of recurrences: NamedTuples of batch-first tensors, and the one function that maps over them.
+
+What users do with states (select rows, reset, detach, clone) is in `recurra.cells.state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from recurra.shapes import Bool, Float, Tensor
+
+__all__ = ["ElmanState", "GRUState", "LSTMState", "map_state", "where_rows"]
+
+S = TypeVar("S", bound=tuple[Any, ...])
+
+
+class ElmanState(NamedTuple):
+    """State of Elman's network: the hidden units `h`, (B, H)."""
+
+    h: Float[Tensor, "B H"]
+
+
+class GRUState(NamedTuple):
+    """State of the GRU: the hidden units `h`, (B, H)."""
+
+    h: Float[Tensor, "B H"]
+
+
+class LSTMState(NamedTuple):
+    """State of the LSTM: the hidden units `h` and the memory cells `c`, both (B, H)."""
+
+    h: Float[Tensor, "B H"]
+    c: Float[Tensor, "B H"]
+
+
+def map_state(function: Callable[..., Tensor], state: S, *others: S) -> S:
+    """The state whose every tensor is `function(tensor, *tensors_of_the_others)`; nested tuples keep their types."""
+    fields = [
+        map_state(function, field, *rest) if isinstance(field, tuple) else function(field, *rest)
+        for field, *rest in zip(state, *others, strict=True)
+    ]
+    # A NamedTuple takes its fields one by one, a plain tuple takes them as one iterable.
+    made: S = type(state)(*fields) if hasattr(state, "_fields") else type(state)(fields)
+    return made
+
+
+def where_rows(condition: Bool[Tensor, " B"], chosen: S, other: S) -> S:
+    """Row by row the state `chosen` where the condition holds, `other` elsewhere."""
+
+    def choose(a: Tensor, b: Tensor) -> Tensor:
+        return a.where(condition.view(-1, *(1,) * (a.ndim - 1)), b)
+
+    return map_state(choose, chosen, other)

@@ -1,0 +1,67 @@
+"""The model card: what a model folder's README.md says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recurra.config import Settings
+from recurra.features import Feature
+from recurra.heads import Head
+
+__all__ = ["model_card"]
+
+
+def model_card(settings: Settings, features: Sequence[Feature], head: Head, run: Mapping[str, Any]) -> str:
+    """Markdown with the inputs, the output, the figures and how to use the model; the header is the hub's."""
+    encoder = settings.encoder
+    direction = "bidirectional " if encoder.bidirectional else ""
+    lines = [
+        "---",
+        "library_name: recurra",
+        "tags: [recurrent-neural-network, recurra]",
+        "---",
+        "",
+        f"# {head.name} from {', '.join(feature.name for feature in features)}",
+        "",
+        f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units, {encoder.pooling} pooling) "
+        f"that predicts `{head.name}` ({head.describe()}).",
+        "",
+        "| input | type | learnt |",
+        "| --- | --- | --- |",
+        *(f"| {feature.name} | {feature.type} | {feature.describe()} |" for feature in features),
+        "",
+        *_figures(run),
+        "## Use",
+        "",
+        "```python",
+        "import recurra",
+        "",
+        'model = recurra.load("path/of/this/folder")',
+        f"model.predict({_example(features)})",
+        "```",
+        "",
+        f"Trained with Recurra {run.get('versions', {}).get('recurra', '')}, seed {settings.training.seed}. "
+        "`run.json` holds versions, data fingerprint, metrics and timings; `report.html` the report.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _figures(run: Mapping[str, Any]) -> list[str]:
+    parts = {part: values for part, values in run.get("metrics", {}).items() if values}
+    if not parts:
+        return []
+    names = list(dict.fromkeys(name for values in parts.values() for name in values if not name.endswith(("_low", "_high"))))
+    rows = ["| metric | " + " | ".join(parts) + " |", "| --- |" + " --- |" * len(parts)]
+    for name in names:
+        cells = [f"{values[name]:.4f}" if isinstance(values.get(name), float) else str(values.get(name, "")) for values in parts.values()]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return ["## Figures", "", *rows, ""]
+
+
+def _example(features: Sequence[Feature]) -> str:
+    if len(features) == 1 and features[0].type == "text":
+        return '["a text"]'
+    values = {"text": '"a text"', "tokens": '["some", "tokens"]', "category": '"a value"', "number": "1.5"}
+    return "[{" + ", ".join(f'"{feature.name}": {values[feature.type]}' for feature in features) + "}]"

@@ -1,0 +1,293 @@
+"""A trained model: predict, evaluate, save, load, share.
+
+Not inside: training (`recurra.train`), and how the folder is written (`recurra.model.folder`).
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+
+from recurra.config import Settings, load_settings
+from recurra.data.read import BadRow, Table, read, require_columns
+from recurra.errors import EmptyData, MissingColumn, ModelFolderError, OutputExists, SettingsError
+from recurra.features import FEATURES, Feature
+from recurra.heads import HEADS, Head
+from recurra.model.card import model_card
+from recurra.model.encode import TARGET, encode_columns, usable_rows
+from recurra.model.folder import Contents, read_folder, write_folder
+from recurra.model.inference import run_network
+from recurra.model.network import Network
+
+__all__ = ["Model", "Prediction", "load"]
+
+OnError = Literal["fail", "skip"]
+CHUNK = 8_192
+"""Rows read, encoded and predicted at a time: what memory a file of any size takes."""
+ROW = "recurra:row"
+"""Name of the helper column with the numbers of the rows."""
+EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".gz", ".xz")
+"""Suffixes by which a string without blanks is taken for a file, so that a misspelt name is not predicted for."""
+MOST_PATH = 1_000
+"""Characters of a string that are tried as a path; longer ones are no path on any system."""
+HUB = "hf://"
+"""Prefix of a model folder on the Hugging Face hub."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions of some consecutive rows.
+
+    Attributes:
+        inputs: the rows as they were given.
+        outputs: one row of predictions for each.
+        bad_rows: rows before the end of these that were left out, with the reason; each is told once.
+    """
+
+    inputs: pl.DataFrame
+    outputs: pl.DataFrame
+    bad_rows: tuple[BadRow, ...] = ()
+
+
+class Model:
+    """A trained model.
+
+    Args:
+        settings: of the run.
+        features: fitted inputs.
+        head: fitted output.
+        network: with trained weights.
+        run: what `run.json` holds.
+
+    Attributes:
+        settings: of the run.
+        features: fitted inputs.
+        head: fitted output.
+        network: a `torch.nn.Module`, in evaluation mode.
+        run: versions, seed, data fingerprint, metrics, timings.
+    """
+
+    def __init__(self, settings: Settings, features: list[Feature], head: Head, *, network: Network, run: Mapping[str, Any] | None = None) -> None:
+        self.settings = settings
+        self.features = features
+        self.head = head
+        self.network = network.eval()
+        self.run: dict[str, Any] = dict(run or {})
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{feature.name} ({feature.type})" for feature in self.features)
+        return f"Model({inputs} -> {self.head.name}: {self.head.describe()}; {self.network.parameter_count:,} parameters)"
+
+    @property
+    def input_columns(self) -> list[str]:
+        """Columns a table must have, the parts of joined columns in place of these."""
+        join = self.settings.data.join
+        return list(dict.fromkeys(column for feature in self.features for column in join.get(feature.name, [feature.name])))
+
+    def predict(self, data: Any, *, top: int | None = None, on_error: OnError = "fail") -> pl.DataFrame:
+        """Predict for texts, rows or a table.
+
+        Args:
+            data: a text or a list of texts (for a model with one text input), a dict or a list of dicts, a frame
+                (polars, pandas, Arrow), or the path of a file. A string is a path when a table of that name exists.
+            top: also the most probable labels, so many.
+            on_error: what happens to rows that cannot be read.
+
+        Returns:
+            A row for each row of `data`, in order (those that can be read, with on_error="skip"). Columns: `label` and
+            `probability` for a class; `labels` and `probabilities` for several; `value` for a number; with `top` also
+            `top_labels` and `top_probabilities`.
+
+        Raises:
+            MissingColumn: an input column is not there.
+            RowError: a row cannot be read.
+        """
+        parts = [part.outputs for part in self.predict_chunks(data, top=top, on_error=on_error)]
+        return pl.concat(parts) if parts else self.head.predict(np.empty((0, self.head.output_size), np.float32), top=top)
+
+    def predict_chunks(self, data: Any, *, top: int | None = None, on_error: OnError = "fail") -> Iterator[Prediction]:
+        """Predict piece by piece, in constant memory, in the order of the rows; see `predict`.
+
+        Raises:
+            SettingsError: `top` is less than one.
+        """
+        if top is not None and top < 1:
+            raise SettingsError(f"top is {top}: give the number of labels wanted, 1 or more.")
+        table = self._table(data, on_error)
+        told = start = 0
+        for frame in table.chunks(size=CHUNK):
+            mask, unusable = usable_rows(table, frame, range(start, start + len(frame)), columns=self.features, on_error=on_error)
+            start += len(frame)
+            kept = frame if not unusable else frame.filter(mask)
+            outputs = run_network(self.network, encode_columns(kept, self.features), self.settings.training)
+            yield Prediction(kept, self.head.predict(outputs, top=top), (*table.bad_rows[told:], *unusable))
+            told = len(table.bad_rows)
+        if len(table.bad_rows) > told:
+            nothing = np.empty((0, self.head.output_size), np.float32)
+            yield Prediction(pl.DataFrame(), self.head.predict(nothing, top=top), tuple(table.bad_rows[told:]))
+
+    def evaluate(self, data: Any, *, on_error: OnError = "fail") -> dict[str, float]:
+        """Measure on a table with targets.
+
+        Args:
+            data: as for `predict`, with the target column.
+            on_error: what happens to rows that cannot be read or have an unknown label.
+
+        Returns:
+            Flat metrics: each by name, its confidence interval as `NAME_low` and `NAME_high`, `rows` measured, and
+            `rows_without_target` and `rows_left_out` where there were any.
+
+        Raises:
+            MissingColumn: an input column or the target is not there.
+            RowError: a row cannot be read, or its label is unknown.
+            EmptyData: no row has a target.
+        """
+        table = self._table(data, on_error)
+        require_columns(table, [self.head.name])
+        outputs, targets = [], []
+        start = without = unusable = 0
+        for frame in table.chunks(size=CHUNK):
+            frame = frame.with_row_index(ROW, offset=start)  # noqa: PLW2901
+            start += len(frame)
+            has_target = ~self._without_target(frame[self.head.name])
+            without += len(frame) - int(has_target.sum())
+            frame = frame.filter(has_target)  # noqa: PLW2901
+            mask, bad = usable_rows(table, frame, frame[ROW].to_list(), columns=[*self.features, self.head], on_error=on_error)
+            unusable += len(bad)
+            columns = encode_columns(frame.filter(mask), self.features, self.head)
+            targets.append(np.asarray(columns.pop(TARGET + self.head.name)))
+            outputs.append(run_network(self.network, columns, self.settings.training))
+        if not sum(len(part) for part in targets):
+            raise EmptyData(f"No row of {table.description} has a known target in column {self.head.name!r}: there is nothing to measure.")
+        facts = {"rows_without_target": without, "rows_left_out": unusable + len(table.bad_rows)}
+        return {**self.measure(np.concatenate(outputs), np.concatenate(targets)), **{name: count for name, count in facts.items() if count}}
+
+    def measure(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Flat metrics with intervals of network outputs (N, C) against encoded targets; see `evaluate`."""
+        metrics: dict[str, float] = dict(self.head.metrics(outputs, targets))
+        for name, (low, high) in self.head.intervals(outputs, targets, self.settings).items():
+            metrics[f"{name}_low"], metrics[f"{name}_high"] = low, high
+        return {**metrics, "rows": len(targets)}
+
+    def _without_target(self, values: pl.Series) -> pl.Series:
+        return self.head.missing(values) | self.head.ignored(values, self.settings.data.ignore_labels)
+
+    def flat_metrics(self) -> dict[str, float]:
+        """All figures of the training's `run.json` in one flat dictionary: `test.accuracy`, `validation.accuracy`, ..."""
+        return {f"{part}.{name}": value for part, values in self.run.get("metrics", {}).items() for name, value in values.items()}
+
+    def _table(self, data: Any, on_error: OnError) -> Table:
+        """Whatever the user gave, as a table that has the input columns."""
+        if isinstance(data, Mapping):
+            data = [data]
+        texts = [data] if isinstance(data, str) and not is_table(data) else data
+        if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts) and not all(is_table(text) for text in texts):
+            if [feature.type for feature in self.features] != ["text"]:
+                raise MissingColumn(f"This model reads the columns {', '.join(self.input_columns)}: give rows with these, not plain texts.")
+            return read(pl.DataFrame({self.features[0].name: texts}))
+        join = {name: columns for name, columns in self.settings.data.join.items() if any(feature.name == name for feature in self.features)}
+        table = read(texts, on_error=on_error, join=join)
+        require_columns(table, [feature.name for feature in self.features])
+        return table
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model folder; what a training's folder holds besides (report, logs) is not copied.
+
+        Args:
+            path: folder to write.
+            overwrite: replace a model that is there.
+
+        Raises:
+            OutputExists: there is something and `overwrite` is not set.
+            ModelFolderError: it cannot be written.
+        """
+        path = Path(path)
+        if not overwrite and path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise OutputExists(f"{str(path)!r} exists and is not empty: choose another folder or set overwrite.")
+        write_folder(path, self._contents())
+        return path
+
+    def _contents(self) -> Contents:
+        model = {
+            "settings": self.settings.model_dump(mode="json"),
+            "features": [{"name": feature.name, "type": feature.type, **feature.state()} for feature in self.features],
+            "head": {"name": self.head.name, "task": self.head.task, **self.head.state()},
+        }
+        return Contents(self.network.state_dict(), model, self.run, model_card(self.settings, self.features, self.head, self.run))
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the model folder to the Hugging Face hub.
+
+        Args:
+            repository: as OWNER/NAME; made where it is not there.
+            private: of a repository that is made.
+            token: of the hub; the one of `hf auth login` when not given.
+
+        Returns:
+            The address of the commit.
+        """
+        from tempfile import TemporaryDirectory
+
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        api.create_repo(repository, private=private, exist_ok=True)
+        with TemporaryDirectory() as folder:
+            self.save(folder, overwrite=True)
+            return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A Recurra model").commit_url)
+
+
+def is_table(text: str) -> bool:
+    """Whether a string names a table: an address, a file that is there, a pattern that matches, or the name of a file by its suffix."""
+    if "://" in text or Path(text[:MOST_PATH]).is_file():
+        return True
+    if any(blank in text for blank in " \n\t"):
+        return False
+    return text.lower().endswith(EXTENSIONS) or (glob.has_magic(text) and bool(glob.glob(text)))
+
+
+def load(path: str | Path, *, device: str = "cpu") -> Model:
+    """Load a model folder.
+
+    Args:
+        path: the folder, or hf://OWNER/NAME for one on the Hugging Face hub.
+        device: where the network runs.
+
+    Raises:
+        ModelFolderError: it is no model folder, incomplete, altered, of a newer version, or cannot be fetched.
+    """
+    folder = _from_hub(str(path).removeprefix(HUB)) if str(path).startswith(HUB) else Path(path)
+    contents = read_folder(folder)
+    try:
+        settings = load_settings(contents.model["settings"])
+        features = [FEATURES[state["type"]].from_state(state["name"], state) for state in contents.model["features"]]
+        state = contents.model["head"]
+        head = HEADS[state["task"]].from_state(state["name"], state, settings.head)
+    except (KeyError, SettingsError) as error:
+        raise ModelFolderError(f"{str(folder)!r} cannot be understood by this version of Recurra: {error}.") from error
+    network = Network(features, head, settings)
+    try:
+        network.load_state_dict(dict(contents.weights))
+    except RuntimeError as error:
+        raise ModelFolderError(f"The weights in {str(folder)!r} do not fit its settings: {error}.") from error
+    return Model(settings, features, head, network=network.to(torch.device(device)), run=contents.run)
+
+
+def _from_hub(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelFolderError(
+            f"{HUB}{repository} cannot be fetched ({type(error).__name__}: {str(error).splitlines()[0]}). Check the name and the network, "
+            "or download the folder and give its path."
+        ) from error

@@ -1,0 +1,70 @@
+"""What the trainer iterates over: the batches of an epoch, each with the loader's position behind it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from recurra.data.batch import Batch
+
+__all__ = ["BatchLoader", "TrainingBatches"]
+
+
+class BatchLoader(Iterable[Batch], Protocol):
+    """A source of batches that can be iterated again and again, and continued in the middle.
+
+    `len` is the number of batches of the present epoch. `state_dict()` between two batches is the position after the
+    last one handed out; iterating after `load_state_dict` gives the batches that follow it. `set_epoch` goes to the
+    start of an epoch. Nothing is drawn from a global random generator.
+    """
+
+    def __len__(self) -> int: ...
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch, counted from 0."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """The position."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to a position."""
+
+
+class TrainingBatches:
+    """The loader as the trainer sees it: pairs of a batch and the loader's position after it.
+
+    Lightning asks for one batch more than it has trained on, so the position must travel with the batch. It has no
+    length on purpose: Lightning would hold every epoch to the first one's, and buckets make epochs differ.
+
+    Attributes:
+        epoch: that the next iteration starts, unless `position` is set.
+        position: where the next iteration goes on instead, once.
+        count: batches of the present epoch, those before `position` included.
+        waiting: seconds spent waiting for the loader so far.
+    """
+
+    def __init__(self, loader: BatchLoader, *, epoch: int = 0, position: Mapping[str, Any] | None = None) -> None:
+        self.loader = loader
+        self.epoch = epoch
+        self.position = position
+        self.count = 0
+        self.waiting = 0.0
+
+    def __iter__(self) -> Iterator[tuple[Batch, Mapping[str, Any]]]:
+        if self.position is None:
+            self.loader.set_epoch(self.epoch)
+        else:
+            self.loader.load_state_dict(self.position)
+        self.position = None
+        self.count = len(self.loader)
+        return self._pairs()
+
+    def _pairs(self) -> Iterator[tuple[Batch, Mapping[str, Any]]]:
+        iterator = iter(self.loader)
+        while True:
+            started = time.perf_counter()
+            batch = next(iterator, None)
+            self.waiting += time.perf_counter() - started
+            if batch is None:
+                return
+            yield batch, dict(self.loader.state_dict())

@@ -1,0 +1,399 @@
+"""The training loop's body, as Lightning calls it: a step, an epoch's end, checkpoints.
+
+Lightning gives devices, precision, distribution and the loop around; optimization is manual and every counter is our
+own (`Course`), so that what a checkpoint must hold is all in `Fitting.state_dict_of_run`, and nothing of Lightning's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from recurra.config import Settings
+from recurra.data.batch import Batch
+from recurra.errors import DataError, TrainingDiverged, TrainingInterrupted
+from recurra.shapes import Tensor
+from recurra.training.averaging import WeightAverage, exchanged
+from recurra.training.batches import BatchLoader, TrainingBatches
+from recurra.training.checkpoints import best_path, last_path, write_checkpoint
+from recurra.training.course import Course
+from recurra.training.divergence import DivergenceGuard
+from recurra.training.gradient_flow import GradientFlow
+from recurra.training.interruption import Interruption
+from recurra.training.logs import STEPS_BETWEEN_ROWS, Logs
+from recurra.training.monitor import Monitor, choose_metric
+from recurra.training.optimizers import asgd_average, build_optimizer, clip_gradients
+from recurra.training.progress import ProgressDisplay
+from recurra.training.schedules import Schedule
+from recurra.training.seeds import random_state, restore_random_state
+
+__all__ = ["Fitting", "Validate"]
+
+Validate = Callable[[Iterator[tuple[Any, Batch]]], dict[str, float]]
+"""Metrics from the pairs (outputs, batch) of the validation part, which come once and in order."""
+
+
+class Fitting(lightning.LightningModule):
+    """Trains a network.
+
+    Args:
+        network: with `network(batch) -> outputs` and `network.loss(outputs, batch) -> scalar`.
+        batches: of the training part.
+        validation_loader: None selects by the training loss.
+        settings: of the run.
+        folder: of the run.
+        validate: metrics of the validation part; None measures the loss alone.
+        visible: show the progress.
+
+    Attributes:
+        course: how far the run has come.
+        monitor: the metric that selects the weights.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: TrainingBatches,
+        validation_loader: BatchLoader | None,
+        *,
+        settings: Settings,
+        folder: Path,
+        validate: Validate | None,
+        visible: bool,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.batches = batches
+        self.validation_loader = validation_loader
+        self.settings = settings
+        self.folder = folder
+        self.validate = validate
+        self.visible = visible
+        self.course = Course()
+        training = settings.training
+        self.monitor = Monitor(training.monitor, patience=training.patience)
+        self.guard = DivergenceGuard(training.divergence_factor, scaled=training.precision == "float16")
+        self.flow = GradientFlow(network, batches=training.gradient_flow_batches)
+        self.interruption = Interruption()
+        self.saved_state: dict[str, Any] | None = None
+        self.steps_per_epoch = -(-len(batches.loader) // training.accumulate)
+        self.average: WeightAverage | None = None
+        self.logs: Logs | None = None
+        self.progress: ProgressDisplay | None = None
+        self._position: Mapping[str, Any] | None = None
+        self._step_losses: list[float] = []
+        self._watched = False
+        self._norm = 0.0
+
+    # --- set-up ---------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Optimizer:
+        """Lightning's call, after the network has come to its device."""
+        training, rate = self.settings.training, self.course.learning_rate
+        steps = self.steps_per_epoch * training.epochs
+        self.schedule = Schedule(self.settings.schedule, learning_rate=rate, steps=steps)
+        return build_optimizer(
+            self.network, self.settings.optimizer, learning_rate=rate, steps=steps, scaled=training.precision == "float16"
+        )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """A pair of batch and position; on the CPU the batch stays as it is."""
+        return batch if device.type == "cpu" else (batch[0].to(device), batch[1])
+
+    def on_train_start(self) -> None:
+        """Continue from the saved state, or save the first one."""
+        self.parameters_in_training = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        if self.settings.training.average:
+            self.average = WeightAverage(self.parameters_in_training, decay=self.settings.training.average)
+        if self.saved_state is not None:
+            self._load(self.saved_state)
+            self.saved_state = None
+        if self.trainer.is_global_zero:
+            configuration = self.settings.model_dump(mode="json")
+            self.logs = Logs(self.folder, self.settings.logging, step=self.course.step, configuration=configuration)
+        steps = self.steps_per_epoch * self.settings.training.epochs
+        self.progress = ProgressDisplay(steps, done=self.course.step, visible=self.visible and self.trainer.is_global_zero)
+        self._clock = self._last_checkpoint = time.perf_counter()
+        if self.course.step == 0:
+            if self.validation_loader is not None and self.monitor.metric != "auto":
+                choose_metric(self.monitor.metric, self._measured())
+            self._checkpoint()
+        elif self.course.epoch_trained:
+            self._finish_epoch()
+
+    # --- a step ---------------------------------------------------------------------------------------------------
+
+    def training_step(self, item: tuple[Batch, Mapping[str, Any]], index: int) -> None:  # noqa: ARG002
+        """Forward and backward; every `training.accumulate` batches, and at the epoch's end, an optimizer step."""
+        batch, self._position = item
+        course, accumulate = self.course, self.settings.training.accumulate
+        course.batches = self.batches.count
+        last = (course.batch + 1) % accumulate == 0 or course.batch + 1 == course.batches
+        # the last group of an epoch may be smaller; its mean is over what it has
+        size = min(accumulate, course.batches - course.batch // accumulate * accumulate)
+        self._watched = last and self.flow.wants(course.batch // accumulate, -(-course.batches // accumulate))
+        if self._watched:
+            self.flow.start()
+        loss: Tensor = self.network.loss(self.network(batch), batch)
+        self.manual_backward(loss / size)
+        self._step_losses.append(float(loss.detach()))
+        course.batch += 1
+        course.rows += len(batch)
+        course.loss_sum += self._step_losses[-1] * len(batch)
+        course.epoch_tokens += batch.steps
+        if last:
+            self._update()
+
+    def _update(self) -> None:
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, Optimizer)
+        self._rate = self.schedule.apply(optimizer, self.course.step)
+        optimizer.step()  # calls on_before_optimizer_step when the gradients are complete and unscaled
+        optimizer.zero_grad()
+        self.course.step += 1
+        if self.average is not None:
+            self.average.update()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
+        """Look at the gradient, then clip it."""
+        training = self.settings.training
+        if self._watched:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            self.flow.collect(scale=(scaler.get_scale() if scaler is not None else 1.0) / len(self._step_losses))
+        self._norm = clip_gradients(self.parameters_in_training)
+        self._loss = self._mean_over_processes(sum(self._step_losses) / len(self._step_losses))
+        self._step_losses.clear()
+        self.guard.check(self.network, step=self.course.step + 1, loss=self._loss, norm=self._norm, learning_rate=self._rate)
+        clip_gradients(self.parameters_in_training, norm=training.clip_norm, value=training.clip_value, total=self._norm)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """After a step: show it, log it, stop when asked to, save when it is time."""
+        if self._step_losses:
+            return
+        self._tick()
+        course = self.course
+        speed = course.epoch_tokens / max(course.epoch_seconds, 1e-9)
+        assert self.progress is not None
+        self.progress.step(epoch=course.epoch + 1, step=course.step, loss=self._loss, tokens_per_second=speed)
+        if self.logs is not None and course.step % STEPS_BETWEEN_ROWS == 0:
+            self.logs.step(
+                {
+                    "epoch": course.epoch + 1,
+                    "step": course.step,
+                    "loss": self._loss,
+                    "learning_rate": self._rate,
+                    "gradient_norm": self._norm,
+                    "tokens_per_second": speed,
+                }
+            )
+        if self._interrupted():
+            self._checkpoint()
+            raise self._interruption()
+        if time.perf_counter() - self._last_checkpoint >= self.settings.training.checkpoint_seconds:
+            self._checkpoint()
+
+    # --- the end of an epoch --------------------------------------------------------------------------------------
+
+    def on_train_epoch_end(self) -> None:
+        """Validate, select, and say whether to go on."""
+        if self.course.batch != self.batches.count:
+            raise DataError(f"The loader gave {self.course.batch} batches in an epoch of {self.batches.count}.")
+        self._finish_epoch()
+
+    def _finish_epoch(self) -> None:
+        course = self.course
+        self._tick()
+        record: dict[str, float] = {
+            "epoch": course.epoch + 1,
+            "step": course.step,
+            "train_loss": course.loss_sum / max(1, course.rows),
+            "learning_rate": self.schedule.learning_rate * self.schedule.factor(max(0, course.step - 1)),
+        }
+        metrics = self._measured_or_interrupted() if self.validation_loader is not None else {}
+        course.seconds += self._lap()
+        record |= {"seconds": course.epoch_seconds, "tokens_per_second": course.epoch_tokens / max(course.epoch_seconds, 1e-9), **metrics}
+        better = self._select(record)
+        course.tokens += course.epoch_tokens
+        course.history.append(record)
+        course.gradient_flow += self.flow.end_epoch(course.epoch + 1)
+        self.schedule.end_epoch(improved=better)
+        assert self.progress is not None
+        self.progress.epoch(record, best=better)
+        if self.logs is not None:
+            self.logs.epochs(course.history)
+            if course.gradient_flow:
+                self.logs.gradient_flow(course.gradient_flow, step=course.step)
+        course.begin_next_epoch()
+        self.batches.epoch = course.epoch
+        course.stopped = self._reason_to_stop()
+        self.trainer.should_stop = bool(course.stopped)
+        self._checkpoint()
+        if self._interrupted() and not course.stopped:
+            raise self._interruption()
+
+    def _select(self, record: Mapping[str, float]) -> bool:
+        """Remember the weights when the monitored metric was never better."""
+        requested = self.monitor.metric
+        if requested == "auto":
+            # a head knows which of its metrics selects a model
+            requested = getattr(getattr(self.network, "head", None), "monitor", requested)
+        self.monitor.metric = choose_metric(requested if requested in record else self.monitor.metric, record)
+        value = record[self.monitor.metric]
+        if value != value:
+            raise TrainingDiverged(
+                f"The validation metric {self.monitor.metric!r} is not a number after epoch {int(record['epoch'])}: look for NaN or huge values "
+                "in the number columns and targets of the validation rows, or lower optimizer.learning_rate."
+            )
+        better = self.monitor.update(int(record["epoch"]), value)
+        if better and self.trainer.is_global_zero:
+            with self._averaged():
+                self.guard.check_weights(self.network, step=self.course.step, learning_rate=self._present_rate())
+                state = {"epoch": int(record["epoch"]), "metric": self.monitor.metric, "value": value, "network": self.network.state_dict()}
+                write_checkpoint(best_path(self.folder), state)
+        return better
+
+    def _reason_to_stop(self) -> str:
+        training = self.settings.training
+        if self.course.epoch >= training.epochs:
+            return f"all {training.epochs} epochs are done"
+        if self.monitor.exhausted:
+            return f"{self.monitor.metric} has not improved for {training.patience} epochs"
+        return ""
+
+    # --- validation -----------------------------------------------------------------------------------------------
+
+    def _measured_or_interrupted(self) -> dict[str, float]:
+        try:
+            return self._measured()
+        except TrainingInterrupted:
+            # the epoch's training is done: the checkpoint says so, and resuming starts with this validation
+            self._checkpoint()
+            raise
+
+    def _measured(self) -> dict[str, float]:
+        """The validation metrics, measured by the first process for all; random numbers are afterwards as before."""
+        metrics: dict[str, float] = {}
+        if self.trainer.is_global_zero:
+            state, modes = random_state(), {module: module.training for module in self.network.modules()}
+            self.network.eval()
+            try:
+                with self._averaged(), torch.no_grad(), self.trainer.precision_plugin.forward_context():
+                    metrics = self._evaluate()
+            finally:
+                for module, mode in modes.items():
+                    module.training = mode
+                restore_random_state(state)
+        result: dict[str, float] = self.trainer.strategy.broadcast(metrics)
+        return result
+
+    def _evaluate(self) -> dict[str, float]:
+        total, rows = 0.0, 0
+
+        def predictions() -> Iterator[tuple[Any, Batch]]:
+            nonlocal total, rows
+            assert self.validation_loader is not None
+            self.validation_loader.set_epoch(0)
+            for batch in self.validation_loader:
+                if self.interruption.requested and self.trainer.world_size == 1:
+                    raise self._interruption()
+                moved = batch.to(self.device)
+                outputs = self.network(moved)
+                total += float(self.network.loss(outputs, moved)) * len(moved)
+                rows += len(moved)
+                yield outputs.float() if isinstance(outputs, Tensor) else outputs, moved
+
+        pairs = predictions()
+        metrics = {} if self.validate is None else self.validate(pairs)
+        for _ in pairs:  # what the metrics did not want still counts for the loss
+            pass
+        if rows == 0:
+            raise DataError("The validation part has no rows: give a validation file, or raise data.validation_share.")
+        return {"loss": total / rows, **{name: float(value) for name, value in metrics.items()}}
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        if self.average is not None:
+            return exchanged(self.average.parameters, self.average.averages)
+        optimizer = self.trainer.optimizers[0]
+        own = asgd_average(optimizer)
+        return exchanged(*own) if own is not None else nullcontext()
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------
+
+    def _checkpoint(self) -> None:
+        if self.trainer.is_global_zero:
+            self.guard.check_weights(self.network, step=self.course.step, learning_rate=self._present_rate())
+            write_checkpoint(last_path(self.folder), self._state())
+        self._last_checkpoint = time.perf_counter()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "settings": self.settings.model_dump(mode="json"),
+            "network": self.network.state_dict(),
+            "optimizer": self.trainer.optimizers[0].state_dict(),
+            "scaler": self.trainer.precision_plugin.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "monitor": self.monitor.state_dict(),
+            "guard": self.guard.state_dict(),
+            "flow": self.flow.state_dict(),
+            "random": random_state(),
+            "loader": self._position if 0 < self.course.batch < self.course.batches else None,
+            "course": self.course.state_dict(),
+        }
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.trainer.optimizers[0].load_state_dict(state["optimizer"])
+        self.trainer.precision_plugin.load_state_dict(state["scaler"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.guard.load_state_dict(state["guard"])
+        self.flow.load_state_dict(state["flow"])
+        restore_random_state(state["random"])
+
+    # --- time, processes and signals ------------------------------------------------------------------------------
+
+    def _lap(self) -> float:
+        now = time.perf_counter()
+        passed, self._clock = now - self._clock, now
+        return passed
+
+    def _tick(self) -> None:
+        """Book the time since the last call as training time."""
+        passed = self._lap()
+        self.course.epoch_seconds += passed
+        self.course.training_seconds += passed
+        self.course.seconds += passed
+        self.course.waiting_seconds += self.batches.waiting
+        self.batches.waiting = 0.0
+
+    def _present_rate(self) -> float:
+        return self.schedule.learning_rate * self.schedule.factor(max(0, self.course.step - 1))
+
+    def _mean_over_processes(self, value: float) -> float:
+        if self.trainer.world_size == 1:
+            return value
+        return float(self.trainer.strategy.reduce(torch.tensor(value, device=self.device), reduce_op="mean"))
+
+    def _interrupted(self) -> bool:
+        requested = self.interruption.requested is not None
+        if self.trainer.world_size == 1:
+            return requested
+        return bool(self.trainer.strategy.reduce_boolean_decision(requested, all=False))
+
+    def _interruption(self) -> TrainingInterrupted:
+        return TrainingInterrupted(
+            f"Training was stopped by {self.interruption.requested or 'a signal'} after step {self.course.step} (epoch {self.course.epoch + 1}). "
+            f"Everything is saved in {str(last_path(self.folder))!r}: continue with the same command and --resume."
+        )

@@ -1,0 +1,99 @@
+"""The validation metric that selects the weights and ends the training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from recurra.errors import SettingsError, nearest
+
+__all__ = ["Monitor", "choose_metric"]
+
+HIGHER_IS_BETTER: dict[str, bool] = {
+    "accuracy": True,
+    "micro_f1": True,
+    "macro_f1": True,
+    "weighted_f1": True,
+    "top_3_accuracy": True,
+    "subset_accuracy": True,
+    "roc_auc": True,
+    "r2": True,
+    "loss": False,
+    "train_loss": False,
+    "log_loss": False,
+    "rmse": False,
+    "mae": False,
+    "hamming_loss": False,
+    "calibration_error": False,
+}
+"""Every metric that can select a model, and its direction."""
+
+AUTOMATIC = ("accuracy", "micro_f1", "rmse", "loss", "train_loss")
+
+
+def choose_metric(requested: str, metrics: Mapping[str, float] | None = None) -> str:
+    """The metric to monitor.
+
+    Args:
+        requested: a name, or "auto" for the first of accuracy, micro F1, RMSE and loss that is measured.
+        metrics: as measured by this task; None when not known yet, and then only the name is checked.
+
+    Raises:
+        SettingsError: there is no such metric, or this task does not measure it.
+    """
+    if requested == "auto":
+        return next((name for name in AUTOMATIC if metrics is not None and name in metrics), "auto")
+    known = [name for name in HIGHER_IS_BETTER if metrics is None or name in metrics]
+    if requested not in known:
+        place = "" if metrics is None else " for this task"
+        raise SettingsError(
+            f"training.monitor={requested!r} is not a metric{place}.{nearest(requested, known)} Known{place}: {', '.join(known)}."
+        )
+    return requested
+
+
+class Monitor:
+    """Remembers the best value of a metric and how long ago it was.
+
+    Args:
+        metric: its name.
+        patience: epochs without a better value until `exhausted`; 0 for never.
+
+    Attributes:
+        best: best value so far, NaN before the first.
+        best_epoch: when it was, 0 before the first.
+        stalled: epochs since then.
+    """
+
+    def __init__(self, metric: str, *, patience: int) -> None:
+        self.metric = metric
+        self.patience = patience
+        self.best = math.nan
+        self.best_epoch = 0
+        self.stalled = 0
+
+    def update(self, epoch: int, value: float) -> bool:
+        """Take the value of an epoch (counted from 1); True when it is the best so far."""
+        better = self.best_epoch == 0 or (value > self.best if HIGHER_IS_BETTER[self.metric] else value < self.best)
+        if better:
+            self.best, self.best_epoch, self.stalled = value, epoch, 0
+        else:
+            self.stalled += 1
+        return better
+
+    @property
+    def exhausted(self) -> bool:
+        """True when patience has run out."""
+        return 0 < self.patience <= self.stalled
+
+    def state_dict(self) -> dict[str, Any]:
+        """Metric, best value, its epoch and the epochs since."""
+        return {"metric": self.metric, "best": self.best, "best_epoch": self.best_epoch, "stalled": self.stalled}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self.metric = state["metric"]
+        self.best = state["best"]
+        self.best_epoch = state["best_epoch"]
+        self.stalled = state["stalled"]

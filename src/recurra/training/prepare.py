@@ -1,0 +1,353 @@
+"""From what the user gave to encoded columns: columns and task inferred, rows split, features fitted, everything encoded once.
+
+The encoded columns lie in a cache on disk, by the hash of the data and of the settings that shape them, and are read
+memory-mapped: a file larger than memory trains. Rows are only ever read in chunks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recurra.config import Settings
+from recurra.data.cache import cache_key, cached
+from recurra.data.columns import Column, Task, infer_columns, infer_task
+from recurra.data.read import Table, read, require_columns
+from recurra.data.split import Part, assign_parts, overlap, row_hashes
+from recurra.data.store import Store, StoreWriter
+from recurra.errors import DataError, EmptyData, RowError, SettingsError
+from recurra.features import FEATURES, Feature
+from recurra.heads import HEADS, Head
+from recurra.model.encode import TARGET, encode_columns, usable_rows
+
+__all__ = ["Facts", "Plan", "Prepared", "Rows", "make_plan", "prepare"]
+
+LEFT_OUT = -1
+"""Part of a row that is not used."""
+OPEN = 3
+"""Part of a row that is still to be split."""
+PLACED = 1_000
+"""Most gathered rows whose place is looked up."""
+VERSION = 1
+"""Of what `prepare` writes; part of the cache key."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows of one table.
+
+    Attributes:
+        frame: the rows.
+        start: number of the first of them among all rows of the run.
+        table: they come from.
+        own: number of the first of them in that table.
+        part: of the table, None where its rows are still to be split.
+    """
+
+    frame: pl.DataFrame
+    start: int
+    table: Table
+    own: int
+    part: Part | None
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Numbers of the rows among all rows of the run."""
+        return np.arange(self.start, self.start + len(self.frame))
+
+
+class Rows:
+    """The tables of a run end to end, with one numbering of their rows.
+
+    Args:
+        tables: each with the part its rows belong to, None where they are still to be split.
+    """
+
+    def __init__(self, tables: Sequence[tuple[Table, Part | None]]) -> None:
+        self.tables = tables
+
+    @property
+    def first(self) -> Table:
+        """The table of the training rows."""
+        return self.tables[0][0]
+
+    def chunks(self, columns: Sequence[str]) -> Iterator[Chunk]:
+        """All rows, in order."""
+        start = 0
+        for table, part in self.tables:
+            own = 0
+            for frame in table.chunks(columns):
+                yield Chunk(frame, start + own, table, own, part)
+                own += len(frame)
+            start += own
+
+    def gather(self, rows: np.ndarray, columns: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
+        """The given rows (ascending) of the given columns, and the place of each, in one pass over the tables."""
+        frames, places = [], []
+        for chunk in self.chunks(columns):
+            inside = rows[np.searchsorted(rows, chunk.start) : np.searchsorted(rows, chunk.start + len(chunk.frame))] - chunk.start
+            frames.append(chunk.frame[inside])
+            places += [(chunk.table, chunk.own + int(row)) for row in inside]
+        return pl.concat(frames), [table.place(row) for table, row in places[:PLACED]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done, known from the head of the table.
+
+    Attributes:
+        settings: with target and task filled in.
+        columns: all columns with their types and the reasons.
+        task: what the target makes.
+        reason: why this task.
+    """
+
+    settings: Settings
+    columns: list[Column]
+    task: Task
+    reason: str
+
+    @property
+    def inputs(self) -> list[Column]:
+        """The columns that become features."""
+        return [column for column in self.columns if column.type != "ignore" and column.name != self.settings.target]
+
+
+@dataclass
+class Facts:
+    """What was seen of the data.
+
+    Attributes:
+        rows: by part.
+        left_out: rows that are not used, by reason.
+        overlap: rows of validation and test whose inputs also stand in the training rows.
+        truncated: texts cut at `text.max_length`, by column.
+        fingerprint: hash of the content of the tables.
+        notes: sentences on choices made automatically.
+    """
+
+    rows: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    overlap: dict[str, int] = field(default_factory=dict)
+    truncated: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data ready to train on.
+
+    Attributes:
+        plan: columns, task and settings.
+        features: fitted on the training rows.
+        head: fitted on the training rows.
+        store: encoded columns, the target under `TARGET` and its name.
+        parts: (N,) int8, the part of each row, -1 where it is left out.
+        rows: the tables.
+        facts: what was seen.
+    """
+
+    plan: Plan
+    features: list[Feature]
+    head: Head
+    store: Store
+    parts: np.ndarray
+    rows: Rows
+    facts: Facts
+
+    def part(self, part: Part) -> np.ndarray:
+        """Numbers of the rows of a part, ascending."""
+        return np.flatnonzero(self.parts == part)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Encoded columns by feature name."""
+        return {feature.name: self.store[feature.name] for feature in self.features}
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Encoded targets of all rows."""
+        targets = self.store[TARGET + self.head.name]
+        assert isinstance(targets, np.ndarray)
+        return targets
+
+
+def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -> Plan:
+    """Infer columns and task from the head of the first table.
+
+    Raises:
+        SettingsError: no target is named.
+        MissingColumn: a named column is not in a table.
+    """
+    table = tables[0][0]
+    if settings.target is None:
+        raise SettingsError(f"No target is named: say which column to predict with --target. Columns: {', '.join(table.columns)}.")
+    named = [name for name in (settings.target, settings.data.group, settings.data.time) if name is not None]
+    require_columns(table, [*named, *(settings.data.columns or []), *settings.data.types])
+    columns = infer_columns(table, target=settings.target, settings=settings.data)
+    if settings.head.task == "auto":
+        task, reason = infer_task(table, target=settings.target, settings=settings.data)
+    else:
+        task, reason = settings.head.task, "set"
+    plan = Plan(settings.model_copy(update={"head": settings.head.model_copy(update={"task": task})}), columns, task, reason)
+    for other, _ in tables[1:]:
+        require_columns(other, [settings.target, *(column.name for column in plan.inputs)])
+    return plan
+
+
+def prepare(tables: Sequence[tuple[Table, Part | None]], plan: Plan) -> Prepared:
+    """Split, fit and encode, or take all of it from the cache.
+
+    Args:
+        tables: the training table first (its part is None where rows are held out of it), then those of fixed parts.
+        plan: of `make_plan`.
+
+    Raises:
+        EmptyData: no row is left to train on.
+        RowError: a value does not fit its column and data.on_error is "fail".
+        DataError: the targets make no task, or the cache cannot be written.
+    """
+    settings = plan.settings
+    rows = Rows(tables)
+    fingerprint = cache_key(*[(table.fingerprint(), part) for table, part in tables])
+    shaping = settings.model_dump(mode="json", include={"target", "data", "text", "head"})
+    key = cache_key(VERSION, fingerprint, [asdict(column) for column in plan.columns], shaping, settings.training.seed)
+    store = cached(key, lambda writer: _build(writer, rows, plan))
+    meta = store.meta
+    features = [FEATURES[state["type"]].from_state(state["name"], state) for state in meta["features"]]
+    head = HEADS[plan.task].from_state(settings.target or "", meta["head"], settings.head)
+    parts = store["parts"]
+    assert isinstance(parts, np.ndarray)
+    return Prepared(plan, features, head, store, parts, rows, Facts(**{**meta["facts"], "fingerprint": fingerprint}))
+
+
+def _build(writer: StoreWriter, rows: Rows, plan: Plan) -> None:
+    parts, facts = _split(rows, plan)
+    features, head = _fit(rows, parts, plan)
+    _encode(writer, rows, parts, features, head, plan)
+    counted = Counter(parts.tolist())
+    if not counted[Part.TRAIN]:
+        raise EmptyData("No row is left to train on: every row is left out. Check the target column and data.ignore_labels.")
+    facts.rows = {part.name.lower(): counted[part] for part in Part if counted[part]}
+    facts.notes = [f"{feature.name}: {feature.describe()}" for feature in features]
+    writer.append("parts", parts)
+    writer.meta = {
+        "features": [{"name": feature.name, "type": feature.type, **feature.state()} for feature in features],
+        "head": head.state(),
+        "facts": asdict(facts),
+    }
+
+
+def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
+    """The part of each row: one pass over target, group, time and the hashes of the inputs."""
+    settings = plan.settings
+    target, data = settings.target or "", settings.data
+    head = HEADS[plan.task]
+    names = [column.name for column in plan.inputs]
+    wanted = list(dict.fromkeys([target, *names, *(name for name in (data.group, data.time) if name)]))
+    codes = _Codes()
+    seen: dict[str, list[Any]] = {"fixed": [], "targets": [], "group": [], "time": [], "hashes": []}
+    without = ignored = 0
+    for chunk in rows.chunks(wanted):
+        values = chunk.frame[target]
+        missing = head.missing(values)
+        skipped = head.ignored(values, data.ignore_labels) & ~missing
+        if missing.any() and data.missing_targets == "fail":
+            place = chunk.table.place(chunk.own + int(missing.arg_true()[0]))
+            raise RowError("the target is missing. Fill it in, or leave such rows out with data.missing_targets=drop", source=place)
+        without, ignored = without + int(missing.sum()), ignored + int(skipped.sum())
+        part = OPEN if chunk.part is None else chunk.part
+        seen["fixed"].append(np.where((missing | skipped).to_numpy(), LEFT_OUT, part).astype(np.int8))
+        if plan.task == "classify":
+            seen["targets"].append(codes.of(values))
+        seen["hashes"].append(row_hashes(chunk.frame, names))
+        for role, column in (("group", data.group), ("time", data.time)):
+            if column is not None:
+                seen[role].append(chunk.frame[column])
+    if not seen["fixed"]:
+        raise EmptyData(f"{rows.first.description} has no rows.")
+    fixed, hashes = np.concatenate(seen["fixed"]), np.concatenate(seen["hashes"])
+    parts = _assign(fixed, seen, rows, plan)
+    facts = Facts(left_out={reason: count for reason, count in (("no target", without), ("ignored label", ignored)) if count})
+    unread = sum(len(table.bad_rows) for table, _ in rows.tables)
+    if unread:
+        facts.left_out["unreadable"] = unread
+    used = parts != LEFT_OUT
+    facts.overlap = {part.name.lower(): count for part, count in overlap(hashes[used], parts[used]).items() if count}
+    return parts, facts
+
+
+def _assign(fixed: np.ndarray, seen: dict[str, list[Any]], rows: Rows, plan: Plan) -> np.ndarray:
+    settings = plan.settings
+    given = {part for _, part in rows.tables[1:]}
+    open_rows = np.flatnonzero(fixed == OPEN)
+    if not len(open_rows):
+        return fixed
+    gathered = {role: pl.concat(seen[role]).gather(open_rows) if seen[role] else None for role in ("group", "time")}
+    classes = np.concatenate(seen["targets"])[open_rows] if seen["targets"] else None
+    parts = fixed.copy()
+    parts[open_rows] = assign_parts(
+        len(open_rows),
+        validation_share=0.0 if Part.VALIDATION in given else settings.data.validation_share,
+        test_share=0.0 if Part.TEST in given else settings.data.test_share,
+        stratify=classes,
+        group=gathered["group"],
+        time=gathered["time"],
+        seed=settings.training.seed,
+    )
+    return parts
+
+
+class _Codes:
+    """Numbers for the distinct values of a column, in the order they are met."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str | None, int] = {}
+
+    def of(self, values: pl.Series) -> np.ndarray:
+        texts = values.cast(pl.String)
+        for text in texts.unique(maintain_order=True):
+            self._codes.setdefault(text, len(self._codes))
+        return np.fromiter((self._codes[text] for text in texts), np.int32, len(texts))
+
+
+def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], Head]:
+    """Features and head, each in one pass over its column's training rows."""
+
+    def training(column: str) -> Iterator[pl.Series]:
+        for chunk in rows.chunks([column]):
+            mask = parts[chunk.numbers] == Part.TRAIN
+            if mask.any():
+                yield chunk.frame[column].filter(pl.Series(mask))
+
+    target = plan.settings.target or ""
+    head = HEADS[plan.task].fit(target, training(target), plan.settings)
+    features: list[Feature] = []
+    for column in plan.inputs:
+        try:
+            features.append(FEATURES[column.type].fit(column.name, training(column.name), plan.settings))
+        except EmptyData as error:
+            raise EmptyData(f"Column {column.name!r}: {error} Leave it out with --type {column.name}=ignore.") from error
+    if not features:
+        reasons = "; ".join(f"{column.name}: {column.reason}" for column in plan.columns if column.name != target)
+        raise DataError(f"No input column is left ({reasons or 'the table has only the target'}). Set a type, for example --type title=text.")
+    return features, head
+
+
+def _encode(writer: StoreWriter, rows: Rows, parts: np.ndarray, features: Sequence[Feature], head: Head, plan: Plan) -> None:
+    """Write every row's encoded columns; rows with a problem leave the parts when data.on_error is "skip"."""
+    columns = list(dict.fromkeys([*(feature.name for feature in features), head.name]))
+    for chunk in rows.chunks(columns):
+        used = chunk.numbers[parts[chunk.numbers] != LEFT_OUT]
+        kept = chunk.frame[used - chunk.start]
+        own = (used - chunk.start + chunk.own).tolist()
+        mask, _ = usable_rows(chunk.table, kept, own, columns=[*features, head], on_error=plan.settings.data.on_error)
+        parts[used[~mask.to_numpy()]] = LEFT_OUT
+        for name, encoded in encode_columns(chunk.frame, features, head).items():
+            writer.append(name, encoded)

@@ -1,0 +1,318 @@
+"""The whole job: from what the user gave to a model folder with its report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from recurra.config import Settings, load_settings
+from recurra.data.batch import Batch
+from recurra.data.augment import Augmentation
+from recurra.data.buckets import LengthBuckets
+from recurra.data.hub import HUB_DATA_SETS
+from recurra.data.loader import Loader
+from recurra.data.read import Table, read, resolve
+from recurra.data.split import Part
+from recurra.data.vectors import vector_size
+from recurra.errors import DataError, OutputExists, SettingsError
+from recurra.features.text import TextFeature, TokenEmbedding
+from recurra.model.folder import write_file
+from recurra.model.inference import row_lengths
+from recurra.model.model import Model
+from recurra.model.network import Network
+from recurra.training.fit import FitResult, fit
+from recurra.training.prepare import Plan, Prepared, make_plan, prepare
+from recurra.training.results import Timings, measure, write_results
+from recurra.training.seeds import seed_everything
+
+__all__ = ["plan", "print_line", "train"]
+
+Show = Callable[[str], None]
+KNOWN_TARGETS = {"languages": "language", **dict.fromkeys(HUB_DATA_SETS, "label")}
+"""The column to predict in data sets known by name."""
+WORK = "training"
+"""Folder inside the output where checkpoints and logs live."""
+
+
+def print_line(line: str) -> None:
+    """Show a line to the person at the keyboard; standard output stays free for results."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def train(
+    data: Any,
+    *,
+    target: str | None = None,
+    output: str | Path | None = None,
+    validation: Any = None,
+    test: Any = None,
+    settings: Settings | Mapping[str, Any] | str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    show: Show | None = None,
+) -> Model:
+    """Train a model on a table, measure it, and write its folder and report.
+
+    Args:
+        data: path of a table (or several, or a glob, hf://, s3://), the name of a hub data set, `"languages"`, a frame
+            (polars, pandas, Arrow), or a list of dicts.
+        target: column to predict.
+        output: folder to write; nothing is kept on disk when not given.
+        validation: table that selects the model; a share of the rows is held out when not given.
+        test: table that measures the model; a share of the rows is held out when not given.
+        settings: a `Settings`, a dictionary (`{"encoder.hidden_size": 256}`), or the path of a YAML file.
+        resume: go on with an interrupted training in `output`.
+        overwrite: replace a model that is in `output`.
+        show: called with lines on the course of the work, such as `print`; silent when not given.
+
+    Returns:
+        The trained model; `model.run` holds its metrics.
+
+    Raises:
+        RecurraError: see `recurra.errors`; the message says what to do.
+    """
+    chosen = load_settings(settings, {"target": target} if target else None)
+    if output is None:
+        if resume:
+            raise SettingsError("resume goes on with a training in an output folder: name it.")
+        with TemporaryDirectory(prefix="recurra-") as folder:
+            return _Job(data, chosen, Path(folder), validation=validation, test=test, show=show).run(resume=False)
+    folder = Path(output)
+    _claim(folder, resume=resume, overwrite=overwrite)
+    return _Job(data, chosen, folder, validation=validation, test=test, show=show).run(resume=resume)
+
+
+def plan(data: Any, *, validation: Any = None, test: Any = None, settings: Settings, show: Show | None = None) -> dict[str, Any]:
+    """What a training would do: resolved settings, columns with types and reasons, rows by part, parameter count.
+
+    The rows are read and encoded (and stay in the cache for the training), so that what is told is what will happen.
+    """
+    with TemporaryDirectory(prefix="recurra-") as folder:
+        job = _Job(data, settings, Path(folder), validation=validation, test=test, show=show)
+        prepared = job.prepare()
+        network = job.build(prepared)
+    if show is not None:
+        import yaml
+
+        show(yaml.safe_dump(prepared.plan.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    return {
+        "settings": prepared.plan.settings.model_dump(mode="json"),
+        "task": prepared.plan.task,
+        "columns": [{"name": column.name, "type": column.type, "reason": column.reason} for column in prepared.plan.columns],
+        "rows": prepared.facts.rows,
+        "parameters": network.parameter_count,
+    }
+
+
+def _claim(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make the output folder ours, or say why not.
+
+    Raises:
+        OutputExists: it holds something, and neither `resume` nor `overwrite` is set.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputExists(f"{str(folder)!r} is a file: choose another output folder.")
+    complete, started = (folder / "model.json").is_file(), (folder / WORK).is_dir()
+    if resume:
+        if complete:
+            raise OutputExists(f"{str(folder)!r} holds a complete model: there is nothing to go on with. Use --overwrite to train anew.")
+        if not started:
+            raise OutputExists(f"{str(folder)!r} holds no interrupted training: leave out --resume.")
+    elif overwrite:
+        if folder.exists() and any(folder.iterdir()) and not (complete or started):
+            raise OutputExists(f"{str(folder)!r} holds other things than a model: choose another output folder.")
+        for name in ("model.json", "weights.safetensors", "run.json", "README.md", "report.html"):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / WORK, ignore_errors=True)
+    elif complete:
+        raise OutputExists(f"{str(folder)!r} holds a model already: choose another --output, or replace it with --overwrite.")
+    elif started:
+        raise OutputExists(f"{str(folder)!r} holds an interrupted training: go on with --resume, or start anew with --overwrite.")
+    elif folder.exists() and any(folder.iterdir()):
+        raise OutputExists(f"{str(folder)!r} is not empty: choose another output folder.")
+    try:
+        (folder / WORK).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"The output folder {str(folder)!r} cannot be made: {error.strerror}.") from error
+
+
+@dataclass
+class _Job:
+    """One training: its inputs, and the stages in order."""
+
+    data: Any
+    settings: Settings
+    folder: Path
+    validation: Any = None
+    test: Any = None
+    show: Show | None = None
+    timings: Timings = field(default_factory=Timings)
+
+    def run(self, *, resume: bool) -> Model:
+        """All stages."""
+        with self.timings.stage("prepare data"):
+            prepared = self.prepare()
+        self._keep_plan(prepared, resume=resume)
+        with self.timings.stage("build model"):
+            network = self.build(prepared)
+        with self.timings.stage("train"):
+            result = self.fit(prepared, network, resume=resume)
+        with self.timings.stage("evaluate"):
+            model = Model(prepared.plan.settings, prepared.features, prepared.head, network=network.cpu())
+            measured = measure(model, prepared)
+        self.say(_headline(model, measured.metrics))
+        write_results(self.folder, model, prepared, result, measured, timings=self.timings)
+        self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
+        return model
+
+    def say(self, line: str) -> None:
+        if self.show is not None and line:
+            self.show(line)
+
+    def prepare(self) -> Prepared:
+        """Read, infer, split, fit features, encode."""
+        settings = self.settings
+        tables = self._tables()
+        planned = make_plan(tables, _with_vector_size(settings))
+        for line in _columns_table(planned):
+            self.say(line)
+        prepared = prepare(tables, planned)
+        facts = prepared.facts
+        self.say("rows: " + ", ".join(f"{count:,} {part}" for part, count in facts.rows.items()))
+        for reason, count in facts.left_out.items():
+            self.say(f"left out: {count:,} rows ({reason})")
+        for part, count in facts.overlap.items():
+            self.say(f"warning: {count:,} {part} rows have the same inputs as a training row; figures on them flatter the model")
+        return prepared
+
+    def _tables(self) -> list[tuple[Table, Part | None]]:
+        data = self.settings.data
+        found = resolve(self.data, on_error=data.on_error, join=data.join)
+        if self.settings.target is None and isinstance(self.data, str):
+            self.settings = self.settings.model_copy(update={"target": KNOWN_TARGETS.get(self.data)})
+        tables: list[tuple[Table, Part | None]] = [(found["train"], None)]
+        for part, given in ((Part.VALIDATION, self.validation), (Part.TEST, self.test)):
+            if given is not None:
+                tables.append((read(given, on_error=data.on_error, join=data.join), part))
+            elif part.name.lower() in found:
+                tables.append((found[part.name.lower()], part))
+        return tables
+
+    def build(self, prepared: Prepared) -> Network:
+        """The network, from the run's seed."""
+        settings = prepared.plan.settings
+        seed_everything(settings.training.seed)
+        network = Network(prepared.features, prepared.head, settings)
+        if settings.text.vectors is not None:
+            for feature in prepared.features:
+                if isinstance(feature, TextFeature):
+                    module = network.embedding_of(feature.name)
+                    assert isinstance(module, TokenEmbedding)
+                    share = feature.load_vectors(module, Path(settings.text.vectors))
+                    self.say(f"{feature.name}: word vectors for {share:.1%} of the vocabulary")
+        self.say(f"model: {network.parameter_count:,} parameters; {network.explain_backend()}")
+        return network
+
+    def fit(self, prepared: Prepared, network: Network, *, resume: bool) -> FitResult:
+        """Train the network on the training rows, selected on the validation rows."""
+        settings = prepared.plan.settings
+        head = prepared.head
+
+        def validate(outputs: Iterator[tuple[Any, Batch]]) -> dict[str, float]:
+            pairs = [(values.float().cpu().numpy(), batch.targets[head.name].cpu().numpy()) for values, batch in outputs]
+            return head.metrics(np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs]))
+
+        if settings.training.monitor == "auto":
+            settings = settings.model_copy(update={"training": settings.training.model_copy(update={"monitor": head.monitor})})
+        train_loader, validation_loader = loaders(prepared)
+        return fit(
+            network,
+            train_loader,
+            validation_loader,
+            settings=settings,
+            folder=self.folder / WORK,
+            validate=validate,
+            resume=resume,
+            progress=self.show is not None,
+        )
+
+    def _keep_plan(self, prepared: Prepared, *, resume: bool) -> None:
+        """Note down what is trained, so that it is not resumed with other data or settings."""
+        path = self.folder / WORK / "plan.json"
+        now = {"fingerprint": prepared.facts.fingerprint, "settings": prepared.plan.settings.model_dump(mode="json")}
+        if resume and path.is_file():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if before["fingerprint"] != now["fingerprint"]:
+                raise OutputExists(f"The training in {str(self.folder)!r} was started on other data: give the same data, or start anew with --overwrite.")
+            different = _differences(before["settings"], now["settings"])
+            if different:
+                raise OutputExists(
+                    f"The training in {str(self.folder)!r} was started with other settings ({', '.join(different)}): give the same, or start anew with --overwrite."
+                )
+        write_file(path, (json.dumps({**now, "started": datetime.now(UTC).isoformat()}, indent=1) + "\n").encode())
+
+
+def loaders(prepared: Prepared) -> tuple[Loader, Loader | None]:
+    """Batches of the training rows, shuffled and with noise, and of the validation rows where there are any."""
+    settings = prepared.plan.settings
+    chosen = settings.training
+    lengths = row_lengths(prepared.inputs)
+    targets = {prepared.head.name: prepared.targets}
+    noise = {}
+    for feature in prepared.features:
+        if isinstance(feature, TextFeature):
+            noise[feature.name] = Augmentation(settings.augmentation, feature.tokenizer)
+    rows = prepared.part(Part.TRAIN)
+    buckets = LengthBuckets(lengths[rows], batch_size=chosen.batch_size, batch_tokens=chosen.batch_tokens, seed=chosen.seed)
+    train_loader = Loader(prepared.inputs, buckets, targets=targets, rows=rows, augment=noise)
+    rows = prepared.part(Part.VALIDATION)
+    if not len(rows):
+        return train_loader, None
+    buckets = LengthBuckets(lengths[rows], batch_size=4 * chosen.batch_size, batch_tokens=2 * chosen.batch_tokens, shuffle=False)
+    return train_loader, Loader(prepared.inputs, buckets, targets=targets, rows=rows)
+
+
+def _with_vector_size(settings: Settings) -> Settings:
+    """The embedding takes the size of the word vectors it starts from."""
+    if settings.text.vectors is None:
+        return settings
+    size = vector_size(Path(settings.text.vectors))
+    return settings.model_copy(update={"embedding": settings.embedding.model_copy(update={"size": size})})
+
+
+def _columns_table(planned: Plan) -> list[str]:
+    """Lines that show the columns with their types and the reasons."""
+    width = max(len(column.name) for column in planned.columns)
+    lines = [f"  {column.name:<{width}}  {column.type:<8}  {column.reason}" for column in planned.columns if column.name != planned.settings.target]
+    return ["columns:", *lines, f"target: {planned.settings.target}, {planned.task} ({planned.reason})"]
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the settings that differ."""
+    found = []
+    for name in now:
+        old, new = before.get(name), now[name]
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"{prefix}{name}")
+    return found
+
+
+def _headline(model: Model, metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """The main figure of the last part measured."""
+    part, values = list(metrics.items())[-1]
+    name = model.head.monitor
+    between = f" ({values[f'{name}_low']:.4f} to {values[f'{name}_high']:.4f})" if f"{name}_low" in values else ""
+    return f"{part} {name}: {values[name]:.4f}{between}"
