@@ -49,7 +49,7 @@ def examine() -> dict[str, str | int | bool]:
     import torch
 
     import recurra
-    from recurra.data.store import cache_folder
+    from recurra.data.cache import cache_folder
     from recurra.kernels.backend import available_backends
 
     facts: dict[str, str | int | bool] = {

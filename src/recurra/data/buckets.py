@@ -77,7 +77,7 @@ class LengthBuckets:
     def batches(self, epoch: int) -> list[Rows]:
         """This process's batches of an epoch, each the numbers of its rows.
 
-        With fewer rows than processes, some processes get a batch that another one has too.
+        Where the batches cannot be divided evenly (each is a single row), some processes get one that another has too.
         """
         order = self._order(epoch)
         steps = np.arange(self._steps)

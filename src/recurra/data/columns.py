@@ -5,7 +5,6 @@ Both are guesses from the first 10,000 rows, each with a reason that is shown, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -136,7 +135,8 @@ def infer_task(table: Table, target: str, settings: DataSettings) -> tuple[Task,
     if _holds_label_sets(values, separator):
         return "labels", f"the target holds several labels separated by {separator!r}"
     _check_classes(table, target, values, distinct)
-    return "classify", f"the target holds {distinct:,} different values"
+    among = f" in the first {len(values):,} rows" if len(values) >= _ROWS else ""
+    return "classify", f"the target holds {distinct:,} different values{among}"
 
 
 def _set_aside(table: Table, settings: DataSettings) -> dict[str, str]:
@@ -207,21 +207,30 @@ def _infer_string(present: pl.Series, distinct: int) -> tuple[ColumnType, str]:
 
 
 def _like_identifiers(present: pl.Series) -> bool:
-    """Single ASCII tokens, most with a digit: ticket numbers, hashes, e-mail addresses with numbers; not words or names."""
-    tokens = present.str.contains(r"^[!-~]{1,64}$").all()
+    """Single tokens, most with a digit: ticket numbers, hashes, numbered e-mail addresses; not words, names or web addresses."""
+    tokens = present.str.contains(r"^[\w@#.:+-]{1,64}$").all() and not present.str.contains(r"[^\x00-\x7f]").any()
     return bool(tokens) and float(present.str.contains(r"\d").mean() or 0.0) > 0.5  # type: ignore[arg-type]
 
 
 def _with_inputs(columns: list[Column], head: pl.DataFrame, table: Table, settings: DataSettings) -> list[Column]:
-    """`columns`, if one of them is an input; otherwise what merely looks like identifiers is read as text after all."""
+    """`columns` with a sequence among them where there can be one, because the network reads sequences.
+
+    Without one, the longest inferred category is read as text, and where there is no input at all, what looks like identifiers.
+    """
+    import polars as pl
+
+    if any(column.type in {"text", "tokens"} for column in columns):
+        return columns
+    inferred = [c for c in columns if c.name not in settings.types and head.schema[c.name] == pl.String]
+    candidates = [c for c in inferred if c.type == "category"]
+    if not candidates and all(column.type == "ignore" for column in columns):
+        candidates = [c for c in inferred if c.reason.startswith("single tokens")]
+    if candidates:
+        longest = max(candidates, key=lambda column: float(head[column.name].str.len_chars().mean() or 0.0))  # type: ignore[arg-type]
+        kept = Column(longest.name, "text", f"{head[longest.name].n_unique():,} different values, read as text because no other column is")
+        return [kept if column is longest else column for column in columns]
     if any(column.type != "ignore" for column in columns):
         return columns
-    for index, column in enumerate(columns):
-        chosen = settings.columns is None or column.name in settings.columns
-        if chosen and column.name not in settings.types and column.reason.startswith("single tokens"):
-            values = head[column.name]
-            kept = Column(column.name, "text", f"the only column that can be read ({values.n_unique():,} different single tokens)")
-            return [*columns[:index], kept, *columns[index + 1 :]]
     found = "; ".join(f"{column.name}: {column.reason}" for column in columns) or "there is no column besides the target"
     raise DataError(
         f"No column of {table.description} is left to learn from ({found}). "
@@ -285,5 +294,4 @@ def _check_classes(table: Table, target: str, values: pl.Series, distinct: int) 
 
 def _second_class(table: Table, target: str, first: object) -> bool:
     """Whether another class follows after the first rows, as in a file sorted by class."""
-    chunks: Sequence[pl.Series] | object = (_drop_missing(chunk[target]) for chunk in table.chunks([target]))
-    return any((values != first).any() for values in chunks)  # type: ignore[attr-defined]
+    return any((_drop_missing(chunk[target]) != first).any() for chunk in table.chunks([target]))

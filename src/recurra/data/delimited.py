@@ -69,7 +69,7 @@ class DelimitedFile:
         self._first_line = 1 + sample.count(b"\n", 0, header.end)
         self._start += header.end
         self.schema: dict[str, pl.DataType] = dict.fromkeys(_column_names(header, self.name), pl.String())
-        self._rows: dict[int, tuple[int, int]] = {}  # block -> (rows in it, bad rows in it)
+        self._rows: dict[int, int] = {}  # block -> good rows in it, for the blocks read so far
         self._bad: list[BadRow] = []
         self._complete = False
 
@@ -80,12 +80,7 @@ class DelimitedFile:
             RowError: a row cannot be read and rows are not to be skipped; named by file and line.
         """
         for number, block in enumerate(self._blocks()):
-            frame, bad = self._parse(block)
-            if bad and not self._skip:
-                raise row_error(bad[0], _UTF8_ADVICE if "UTF-8" in bad[0].reason else _ROW_ADVICE)
-            if number not in self._rows:
-                self._rows[number] = (frame.height, len(bad))
-                self._bad.extend(bad[: _BAD_ROWS_KEPT - len(self._bad)])
+            frame = self._read(number, block)
             if frame.height:
                 yield frame
         self._complete = True
@@ -93,7 +88,7 @@ class DelimitedFile:
     def count(self) -> int:
         """Rows that can be read; reads the file once."""
         self._survey()
-        return sum(rows for rows, _ in self._rows.values())
+        return sum(self._rows.values())
 
     def bad_rows(self) -> list[BadRow]:
         """Rows left out (the first 1,000); reads the file once."""
@@ -102,9 +97,10 @@ class DelimitedFile:
 
     def place(self, row: int) -> str:
         """`path:line` of a row; exact also where quoted text holds line breaks."""
-        self._survey()
         for number, block in enumerate(self._blocks()):
-            rows = self._rows[number][0]
+            if number not in self._rows:
+                self._read(number, block)
+            rows = self._rows[number]
             if row < rows:
                 good = (r.line for r in self._records(block) if not self._problem(r))
                 return f"{self.name}:{next(line for index, line in enumerate(good) if index == row)}"
@@ -125,6 +121,16 @@ class DelimitedFile:
             _skip_bytes(file, self._start)
             yield from blocks(file, self.dialect, self._first_line)
 
+    def _read(self, number: int, block: Block) -> pl.DataFrame:
+        """The rows of a block; its number of rows and its bad rows are remembered."""
+        frame, bad = self._parse(block)
+        if bad and not self._skip:
+            raise row_error(bad[0], _UTF8_ADVICE if "UTF-8" in bad[0].reason else _ROW_ADVICE)
+        if number not in self._rows:
+            self._rows[number] = frame.height
+            self._bad.extend(bad[: _BAD_ROWS_KEPT - len(self._bad)])
+        return frame
+
     def _parse(self, block: Block) -> tuple[pl.DataFrame, list[BadRow]]:
         import polars as pl
 
@@ -139,7 +145,9 @@ class DelimitedFile:
                 bad.append(BadRow(self.name, record.line, problem))
             else:
                 rows.append(record.fields)
-        columns = [pl.Series(name, cells, pl.String) for name, cells in zip(self.schema, zip(*rows, strict=True), strict=True)] if rows else []
+        columns = (
+            [pl.Series(name, cells, pl.String) for name, cells in zip(self.schema, zip(*rows, strict=True), strict=True)] if rows else []
+        )
         frame = pl.DataFrame(columns) if rows else pl.DataFrame(schema=self.schema)
         return frame.with_columns(pl.all().replace("", None)), bad
 
@@ -173,7 +181,8 @@ class DelimitedFile:
             return record.problem
         fields = "1 field" if len(record.fields) == 1 else f"{len(record.fields)} fields"
         separator = self.dialect.separator
-        return f"the row has {fields} and the header has {len(self.schema)}; text that holds the separator {separator!r} belongs in double quotes"
+        advice = f"text that holds the separator {separator!r} belongs in double quotes"
+        return f"the row has {fields} and the header has {len(self.schema)}; {advice}"
 
 
 def _skip_bytes(file: object, count: int) -> None:
@@ -190,7 +199,9 @@ def _check_text(sample: bytes, name: str) -> None:
     if sample.startswith((b"\xff\xfe", b"\xfe\xff")) or sample.count(b"\0") > len(sample) // 4:
         raise DataError(f"{name} is written in UTF-16. Save it as UTF-8 (for example: iconv -f utf-16 -t utf-8 OLD > NEW).")
     if sample.startswith((b"PAR1", b"PK\x03\x04", b"\x1f\x8b", b"ARROW1")):
-        kind = {b"PA": "a Parquet file", b"PK": "a zip archive or an Excel file", b"\x1f\x8b": "gzip-compressed", b"AR": "an Arrow file"}[sample[:2]]
+        kind = {b"PA": "a Parquet file", b"PK": "a zip archive or an Excel file", b"\x1f\x8b": "gzip-compressed", b"AR": "an Arrow file"}[
+            sample[:2]
+        ]
         raise DataError(f"{name} is not text: it is {kind}. Give it the extension that says so, or save it as CSV.")
     if b"\n" not in sample and b"\r" in sample:
         raise DataError(f"{name} ends its lines with carriage returns only. Convert it (for example: tr '\\r' '\\n' < OLD > NEW).")

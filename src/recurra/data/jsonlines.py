@@ -47,6 +47,8 @@ class JSONLinesFile:
         self.name = str(path)
         self._path = path
         self._skip = on_error == "skip"
+        with open_bytes(path) as file:
+            self._start = 3 if file.read(3) == b"\xef\xbb\xbf" else 0
         self._bad: list[BadRow] = []
         self._slow: set[int] = set()  # blocks with bad lines
         self._rows: list[int] = []
@@ -101,8 +103,7 @@ class JSONLinesFile:
 
     def _blocks(self) -> Iterator[Block]:
         with open_bytes(self._path) as file:
-            if file.read(3) != b"\xef\xbb\xbf":
-                file.seek(0)
+            file.read(self._start)
             yield from blocks(file, _LINES, 1)
 
     def _infer(self, number: int, block: Block) -> pl.DataFrame:
@@ -171,7 +172,9 @@ def read_json(path: Path, *, on_error: str = "fail") -> FrameSource | JSONLinesF
         line = content.count(b"\n", 0, error.start) + 1
         raise RowError("not valid UTF-8. Save the file as UTF-8.", source=str(path), line=line) from error
     except json.JSONDecodeError as error:
-        raise RowError(f"not valid JSON ({error.msg} at character {error.colno}). Correct the file.", source=str(path), line=error.lineno) from error
+        raise RowError(
+            f"not valid JSON ({error.msg} at character {error.colno}). Correct the file.", source=str(path), line=error.lineno
+        ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}.") from error
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
@@ -198,7 +201,7 @@ def frame_of_records(records: list[dict[str, Any]], schema: dict[str, pl.DataTyp
     import polars as pl
 
     names = list(schema) if schema is not None else list(dict.fromkeys(key for record in records for key in record))
-    columns = [_series(name, [record.get(name) for record in records], schema and schema[name]) for name in names]
+    columns = [_series(name, [record.get(name) for record in records], schema[name] if schema is not None else None) for name in names]
     return pl.DataFrame(columns) if columns else pl.DataFrame(height=len(records))
 
 
@@ -206,14 +209,17 @@ def frame_of_columns(columns: dict[str, Any], name: str) -> pl.DataFrame:
     """A frame of equally long lists.
 
     Raises:
-        DataError: they are not equally long.
+        DataError: they are no lists, or not equally long.
     """
     import polars as pl
 
+    wrong = [key for key, values in columns.items() if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__")]
+    if wrong:
+        raise DataError(f"{wrong[0]!r} in {name} must be a list with one value a row, not {columns[wrong[0]]!r}.")
     try:
         return pl.DataFrame([_series(str(key), list(values)) for key, values in columns.items()])
     except pl.exceptions.ShapeError as error:
-        lengths = ", ".join(f"{key}: {len(values)}" for key, values in columns.items())
+        lengths = ", ".join(f"{key}: {len(list(values))}" for key, values in columns.items())
         raise DataError(f"The columns of {name} are not equally long ({lengths}).") from error
 
 
@@ -244,7 +250,7 @@ def _common(left: pl.DataType, right: pl.DataType) -> pl.DataType:
     """The type that holds the values of both; text where their kinds differ."""
     import polars as pl
 
-    if left == right or right == pl.Null:
+    if right in {left, pl.Null()}:
         return left
     if left == pl.Null:
         return right

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from recurra.errors import MissingDependency
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ _SAME_LANGUAGE = {"traditionalchinese": "chinese"}
 
 
 def read_languages() -> pl.DataFrame:
-    """Columns text and language, about 13,000 rows, sorted by language and text.
+    """Columns text and language, about 13,000 rows, in an order shuffled once for all.
 
     The two Chinese scripts are one language. Left out are repeated utterances, those that stand under two languages
     (bare numbers, names, loan words), and then languages with fewer than 100 utterances.
@@ -32,7 +34,8 @@ def read_languages() -> pl.DataFrame:
     rows = [(text, language) for language, text in _utterances(_folder())]
     frame = pl.DataFrame(rows, schema={"text": pl.String, "language": pl.String}, orient="row").unique()
     frame = frame.filter(pl.len().over("text") == 1)
-    return frame.filter(pl.len().over("language") >= MINIMUM_UTTERANCES).sort("language", "text")
+    frame = frame.filter(pl.len().over("language") >= MINIMUM_UTTERANCES).sort("language", "text")
+    return frame[np.random.default_rng(0).permutation(frame.height)]
 
 
 def _folder() -> Path:

@@ -78,15 +78,15 @@ def resolve(source: Any, *, on_error: OnError = "fail", join: Mapping[str, Seque
     """
     if isinstance(source, str) and source in HUB_DATA_SETS and not Path(source).exists():
         return {part: _read_hub(source, address, join) for part, address in HUB_DATA_SETS[source].items()}
-    if isinstance(source, Mapping) and "train" in source and set(source) <= {"train", "validation", "test", "unsupervised"}:
-        parts = {part: rows for part, rows in source.items() if part != "unsupervised"}
-        if not all(isinstance(rows, (list, tuple)) and not _is_rows(rows) for rows in parts.values()):
-            return {part: read(rows, on_error=on_error, join=join) for part, rows in parts.items()}
+    if isinstance(source, Mapping) and "train" in source and not any(map(_is_column, source.values())):
+        parts = [part for part in ("train", "validation", "test") if part in source]  # others (unsupervised) are left out
+        return {part: read(source[part], on_error=on_error, join=join) for part in parts}
     return {"train": read(source, on_error=on_error, join=join)}
 
 
-def _is_rows(rows: Sequence[Any]) -> bool:
-    return bool(rows) and isinstance(rows[0], Mapping)
+def _is_column(values: Any) -> bool:
+    """Whether the value of a dictionary is a column of cells, not a table."""
+    return isinstance(values, (list, tuple)) and not (values and isinstance(values[0], Mapping))
 
 
 def _read_hub(name: str, address: str, join: Mapping[str, Sequence[str]] | None) -> Table:
@@ -110,7 +110,8 @@ def _open(path: str, on_error: OnError) -> tuple[list[Source], str]:
     if path == "languages" and not Path(path).exists():
         return [FrameSource("languages", read_languages())], "languages"
     if glob.has_magic(path):
-        names = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())
+        found = glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        names = sorted(name for name in found if Path(name).is_file())
         if not names:
             raise DataError(f"No file matches {path!r}. In quotes it is expanded here, without them by the shell.")
         return [_open_file(Path(name), on_error) for name in names], f"{path} ({len(names)} files)"
@@ -125,7 +126,9 @@ def _open_file(path: Path, on_error: OnError) -> Source:
     if path.stat().st_size == 0:
         raise EmptyData(f"{path} is empty (0 bytes).")
     if compressed and kind not in _TEXT:
-        raise DataError(f"{path}: only text files are read compressed ({', '.join(_TEXT)}). Parquet and Arrow files compress their content.")
+        raise DataError(
+            f"{path}: only text files are read compressed ({', '.join(_TEXT)}). Parquet and Arrow files compress their content."
+        )
     if kind in {".csv", ".tsv", ".tab", ".txt"}:
         return DelimitedFile(path, on_error=on_error)
     if kind in {".jsonl", ".ndjson"}:
@@ -135,7 +138,9 @@ def _open_file(path: Path, on_error: OnError) -> Source:
     if kind in _EXTENSIONS:
         return scan_file(path)
     advice = " Save the sheet as CSV." if kind in {".xlsx", ".xls", ".ods"} else ""
-    raise DataError(f"{path}: the extension {kind or '(none)'!r} is unknown. Known: {', '.join(_EXTENSIONS)} (text also with .gz, .bz2, .xz).{advice}")
+    raise DataError(
+        f"{path}: the extension {kind or '(none)'!r} is unknown. Known: {', '.join(_EXTENSIONS)} (text also with .gz, .bz2, .xz).{advice}"
+    )
 
 
 def _missing(path: Path) -> DataError:
@@ -195,9 +200,9 @@ def _from_capsule(source: Any) -> pl.DataFrame:
 
     try:
         return pl.DataFrame(source)
-    except Exception as error:  # noqa: BLE001 - whatever the exporting library raises for columns of mixed values
+    except Exception as error:  # whatever the exporting library raises, for columns of mixed values say
         if not hasattr(source, "columns"):
             raise DataError(f"The {type(source).__name__} cannot be read through the Arrow interface: {error}") from error
-    # pandas: object columns of mixed kinds, or no pyarrow; x != x is true for NaN alone
-    columns = {str(name): [None if x is None or x != x else x for x in source[name].tolist()] for name in source.columns}
+    # pandas: object columns of mixed kinds, or no pyarrow
+    columns = {str(name): source[name].astype(object).where(source[name].notna(), None).tolist() for name in source.columns}
     return frame_of_columns(columns, "the frame")

@@ -139,7 +139,9 @@ def scan_address(address: str) -> ScanSource:
         return ScanSource(address, lambda: with_class_names(pl.scan_parquet(address), class_names(address)))
     if kind in {"arrow", "feather", "ipc"}:
         return ScanSource(address, lambda: pl.scan_ipc(address))
-    raise DataError(f"{address} must end in .csv, .tsv, .jsonl, .ndjson, .parquet, .arrow, .feather or .ipc: the extension says how to read it.")
+    raise DataError(
+        f"{address} must end in .csv, .tsv, .jsonl, .ndjson, .parquet, .arrow, .feather or .ipc: the extension says how to read it."
+    )
 
 
 def class_names(source: Path | str) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPRESSIONS", "BadRow", "FrameSource", "Source", "digest_file", "digest_frame", "open_bytes", "row_error"]
 
-COMPRESSIONS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+COMPRESSIONS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _SKIP_ADVICE = "or leave such rows out with on_error='skip' (--on-error skip)"
 
 
@@ -44,15 +44,17 @@ class BadRow:
 
 
 class Source(Protocol):
-    """One file or frame of a table. All of them give their rows again and again, in the same order.
+    """One file or frame of a table. All of them give their rows again and again, in the same order."""
 
-    Attributes:
-        name: path, address or description for messages.
-        schema: column names and their polars types.
-    """
+    @property
+    def name(self) -> str:
+        """Path, address or description for messages."""
+        ...
 
-    name: str
-    schema: dict[str, pl.DataType]
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """Column names and their polars types."""
+        ...
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """All rows that can be read, in order, in frames of bounded size."""
@@ -146,7 +148,9 @@ class _Damage(io.RawIOBase):
         try:
             piece = self._file.read(len(buffer))
         except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-            raise DataError(f"{self._path}: the compressed file is damaged or cut short ({error}). Download or compress it again.") from error
+            raise DataError(
+                f"{self._path}: the compressed file is damaged or cut short ({error}). Download or compress it again."
+            ) from error
         buffer[: len(piece)] = piece
         return len(piece)
 

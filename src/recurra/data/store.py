@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,7 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, row: int) -> Array:
+    def __getitem__(self, row: SupportsIndex) -> Array:
         row = range(len(self))[row]
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
@@ -78,7 +78,7 @@ class Ragged:
         steps = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], np.diff(offsets))
         return Ragged(self.values[steps], offsets)
 
-    def pad(self, fill: float = 0) -> tuple[Array, npt.NDArray[np.int64]]:
+    def pad(self, fill: float | int = 0) -> tuple[Array, npt.NDArray[np.int64]]:
         """All rows side by side.
 
         Returns:
@@ -90,7 +90,7 @@ class Ragged:
         padded[np.arange(steps) < lengths[:, None]] = self.values[self.offsets[0] : self.offsets[-1]]
         return padded, lengths
 
-    def rows(self, rows: npt.ArrayLike, *, fill: float = 0) -> tuple[Array, npt.NDArray[np.int64]]:
+    def rows(self, rows: npt.ArrayLike, *, fill: float | int = 0) -> tuple[Array, npt.NDArray[np.int64]]:
         """The chosen rows side by side: `take` and then `pad`."""
         return self.take(rows).pad(fill)
 
@@ -190,7 +190,7 @@ class StoreWriter:
             self._arrays[stem] = _ArrayWriter(self._work / f"{stem}.npy", dtype, row_shape)
         return self._arrays[stem]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> StoreWriter:
         with _explained(self.path):
             self._work.mkdir(parents=True)
         return self
@@ -220,7 +220,7 @@ class StoreWriter:
             raise
 
 
-class Store(Mapping[str, "Ragged | Array"]):
+class Store(Mapping[str, Ragged | Array]):
     """A complete folder of encoded columns, opened memory-mapped: `store[name]` reads nothing until it is used.
 
     Attributes:

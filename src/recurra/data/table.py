@@ -44,6 +44,7 @@ class Table:
         self.schema |= dict.fromkeys(self.join, pl.String())
         self.columns = list(self.schema)
         self._head: pl.DataFrame | None = None
+        self._head_is_all = False
         self._fingerprint: str | None = None
 
     def chunks(self, columns: Sequence[str] | None = None, size: int = 65_536) -> Iterator[pl.DataFrame]:
@@ -85,13 +86,17 @@ class Table:
         """The first `rows` rows (fewer where there are no more)."""
         import polars as pl
 
-        if self._head is None or (self._head.height < rows and self._head.height < self.count()):
-            pieces: list[pl.DataFrame] = []
-            for chunk in self.chunks(size=min(rows, 65_536) or 1):
+        if self._head is None or (self._head.height < rows and not self._head_is_all):
+            pieces = [pl.DataFrame(schema=self.schema)]
+            found, self._head_is_all = 0, False
+            for chunk in self.chunks(size=max(1, min(rows, 65_536))):
                 pieces.append(chunk)
-                if sum(piece.height for piece in pieces) >= rows:
+                found += chunk.height
+                if found >= rows:
                     break
-            self._head = pl.concat(pieces).head(rows) if pieces else pl.DataFrame(schema=self.schema)
+            else:
+                self._head_is_all = True
+            self._head = pl.concat(pieces).head(rows)
         return self._head.head(rows)
 
     def count(self) -> int:
@@ -100,11 +105,11 @@ class Table:
 
     def place(self, row: int) -> str:
         """Where row `row` (from 0) stands: `"tickets.csv:123"`, or the number of a row of a frame."""
-        for source in self._sources:
+        for source in self._sources[:-1]:
             if row < source.count():
                 return source.place(row)
             row -= source.count()
-        raise IndexError(row)
+        return self._sources[-1].place(row)
 
     @property
     def bad_rows(self) -> list[BadRow]:
@@ -194,6 +199,11 @@ def _common_schema(sources: Sequence[Source]) -> dict[str, pl.DataType]:
             )
         for name, dtype in source.schema.items():
             known = schema[name]
+            if known != dtype and (known.is_nested() or dtype.is_nested()):
+                raise DataError(
+                    f"The column {name!r} holds {known} in {first.name} and {dtype} in {source.name}: "
+                    "files read together need the same kind."
+                )
             if known != dtype:
                 schema[name] = pl.Float64() if known.is_numeric() and dtype.is_numeric() else pl.String()
     return schema

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,7 @@ class Tokenizer:
         """Like `encode` for rows that are lists of tokens already."""
         return self._number(listed(rows, self.settings))
 
-    def surface(self, number: int) -> str:
+    def surface(self, number: SupportsIndex) -> str:
         """The token as it stands in normalized text; byte-pair pieces at the start of a word begin with a blank."""
         token = self.tokens[number]
         return token.replace(WORD_START, " ") if self.kind == "bpe" else token
@@ -172,7 +172,7 @@ class Tokenizer:
         return {token: number for number, token in enumerate(self.tokens) if number > UNKNOWN}
 
     @cached_property
-    def _enum(self) -> pl.Enum:
+    def _enum(self) -> Any:
         return pl.Enum(self.tokens[len(_SPECIAL) :])
 
     @cached_property
@@ -216,8 +216,8 @@ class Tokenizer:
         return Ragged(values, offsets_of(np.minimum(counts, limit)), int((counts > limit).sum()))
 
 
-def _positions(words: pl.Series, categories: pl.Enum) -> pl.Series:
-    """Where each word stands in the categories; null for one that does not."""
+def _positions(words: pl.Series, categories: Any) -> pl.Series:
+    """Where each word stands in the categories, a `pl.Enum`; null for one that does not."""
     return words.cast(categories, strict=False).to_physical().cast(pl.Int64)
 
 

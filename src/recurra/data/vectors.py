@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from recurra.errors import DataError, RowError
 
-__all__ = ["WordVectors", "read_vectors"]
+__all__ = ["WordVectors", "read_vectors", "vector_size"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +80,20 @@ def read_vectors(path: str | Path, tokens: Sequence[str]) -> WordVectors:
     return WordVectors(matrix, quality > 0)
 
 
+def vector_size(path: str | Path) -> int:
+    """Numbers of a vector in a file of word vectors.
+
+    Raises:
+        DataError: the file cannot be read or is empty.
+        RowError: its first line holds no vector.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        for _, (_, numbers) in _lines(file, path):
+            return numbers.count(b" ") + 1
+    raise DataError(f"The file of word vectors {str(path)!r} is empty: each line must hold a word and its numbers.")
+
+
 def _lower_case(tokens: Sequence[str]) -> dict[bytes, list[int]]:
     forms: dict[bytes, list[int]] = {}
     for number, token in enumerate(tokens):
@@ -89,7 +102,7 @@ def _lower_case(tokens: Sequence[str]) -> dict[bytes, list[int]]:
     return forms
 
 
-def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
+def _lines(file: Iterable[bytes], path: Path) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
     """Number, word and numbers of each line. Words may hold blanks (GloVe 840B has some): numbers are told from the end."""
     size = 0
     for line, raw in enumerate(file, start=1):
@@ -100,7 +113,7 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, tuple[bytes, bytes
             size = int(text.split()[1])
             continue
         size = size or text.count(b" ")
-        if text.count(b" ") == size:
+        if size and text.count(b" ") == size:
             word, _, numbers = text.partition(b" ")
         else:
             fields = text.rsplit(b" ", size)
@@ -131,10 +144,10 @@ def _floats(numbers: bytes, path: Path, line: int) -> npt.NDArray[np.float32]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[Iterable[bytes]]:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield file  # type: ignore[misc]
+            yield file
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"The file of word vectors {str(path)!r} cannot be read: {reason}. Check the path (text.vectors).") from error

@@ -29,9 +29,11 @@ WORD_START = "▁"
 _PATTERNS = {
     "word": r"\w+|[^\w\s]",
     "whitespace": r"\S+",
-    # A piece never crosses a word; words over 100 characters are cut so that no input makes the merges slow.
-    "bpe": rf"{WORD_START}?\w{{1,100}}|{WORD_START}?[^\w{WORD_START}]",
+    "bpe": rf"{WORD_START}?\w+|{WORD_START}?[^\w{WORD_START}]",
 }
+_LONGEST = 100
+"""Characters of a word that byte-pair merges work on; a longer one is cut, so that no input makes them slow."""
+_BOUNDED = rf"{WORD_START}?\w{{1,{_LONGEST}}}|{WORD_START}?[^\w{WORD_START}]"
 _WITHOUT_BLANKS = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]"
 _BLOCK = 4_000_000
 """Bytes of text cut at a time: bounds the memory of the cut words, which is about ten times as much."""
@@ -91,6 +93,8 @@ def cut(texts: pl.Series, kind: Kind, settings: TextSettings) -> Words:
         if kind == "bpe":
             texts = (pl.Series([WORD_START]) + texts).str.replace_all(rf"[\s{WORD_START}]+", WORD_START)
         lists = texts.str.extract_all(_PATTERNS[kind])
+        if kind == "bpe" and (lists.explode().str.len_chars().max() or 0) > _LONGEST + 1:  # type: ignore[operator]
+            lists = texts.str.extract_all(_BOUNDED)  # ten times slower than the pattern without a bound
     return _words(lists, settings)
 
 

@@ -20,8 +20,8 @@ import polars as pl
 
 from recurra.config import ColumnType, EvaluationSettings
 from recurra.errors import EmptyData
-from recurra.evaluation.comparison import Task
-from recurra.evaluation.linear_features import linear_features
+from recurra.evaluation.linear_features import has_no_blanks, linear_features
+from recurra.evaluation.results import Result, Task
 from recurra.metrics.classification import prediction_metrics
 from recurra.metrics.intervals import label_intervals, prediction_intervals, regression_intervals
 from recurra.metrics.labels import label_prediction_metrics
@@ -65,6 +65,10 @@ class Baseline:
     seconds: float
     rows: int
 
+    def result(self) -> Result:
+        """What the report shows of it."""
+        return Result(self.name, self.description, self.metrics, self.intervals, self.seconds)
+
 
 def train_baselines(
     train: Part,
@@ -83,7 +87,8 @@ def train_baselines(
         test: rows to measure on.
         task: classify, labels or regress.
         column_types: type of each input column.
-        character_level: the network reads characters, so the linear model does too.
+        character_level: the network reads characters, so the linear model does too. It does so anyway where the text has no blanks
+            between its words.
         settings: most training rows of the linear model (`baseline_rows`, a random choice of them), resamples and confidence.
         seed: of that choice and of the resamples.
 
@@ -109,6 +114,7 @@ def train_baselines(
 
     started = time.perf_counter()
     seen = _sample(train, settings.baseline_rows, seed)
+    character_level = character_level or has_no_blanks(seen.inputs, column_types)
     features = linear_features(seen.inputs, test.inputs, column_types, character_level=character_level)
     if features is not None and (task != "classify" or len(np.unique(seen.targets)) > 1):
         predictions = _fit_and_predict(task, *features, seen.targets)
@@ -170,7 +176,8 @@ def _fit_and_predict(task: Task, train: Any, test: Any, targets: np.ndarray) -> 
     # Standardised, so that the penalty and the solver's tolerance mean the same whatever the target's unit.
     mean, deviation = targets.mean(), targets.std() or 1.0
     model = Ridge(alpha=1.0).fit(train, (targets - mean) / deviation)
-    return np.asarray(model.predict(test), dtype=np.float64) * deviation + mean
+    standard: np.ndarray = np.asarray(model.predict(test), dtype=np.float64)
+    return standard * float(deviation) + float(mean)
 
 
 def _one_label(train: Any, test: Any, column: np.ndarray) -> np.ndarray:

@@ -15,14 +15,10 @@ from typing import Literal
 import numpy as np
 
 from recurra.config import EvaluationSettings
+from recurra.evaluation.results import MAIN_METRIC, Task
 from recurra.metrics.intervals import bootstrap, label_statistics, number_statistics
 
-__all__ = ["MAIN_METRIC", "Comparison", "Task", "compare"]
-
-Task = Literal["classify", "labels", "regress"]
-
-MAIN_METRIC: dict[Task, str] = {"classify": "accuracy", "labels": "micro_f1", "regress": "rmse"}
-"""The metric that headlines a task, selects its model and decides whether the network pays."""
+__all__ = ["Comparison", "compare"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class Comparison:
 
     @property
     def verdict(self) -> Literal["better", "even", "worse"]:
-        """better or worse when the whole interval lies on that side of zero, else even."""
+        """Better or worse when the whole interval lies on that side of zero, else even."""
         return "better" if self.low > 0 else "worse" if self.high < 0 else "even"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from recurra.evaluation.report.content import ErrorExample
+from recurra.evaluation.results import ErrorExample
 from recurra.metrics.classification import known_rows
 from recurra.shapes import Float, Int
 
@@ -28,7 +28,8 @@ def confident_errors(
     wrong = np.flatnonzero(predictions != targets)
     chosen = wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
     return [
-        ErrorExample(*describe(int(numbers[i])), classes[targets[i]], classes[predictions[i]], float(confidence[i])) for i in chosen.tolist()
+        ErrorExample(*describe(int(numbers[i])), classes[targets[i]], classes[predictions[i]], float(confidence[i]))
+        for i in chosen.tolist()
     ]
 
 
@@ -44,7 +45,7 @@ def confident_label_errors(
     chosen = [i for i in np.argsort(-worst, kind="stable")[:limit].tolist() if worst[i] > 0.5]
 
     def named(cells: np.ndarray) -> str:
-        return ", ".join(labels[j] for j in np.flatnonzero(cells)) or "(none)"
+        return ", ".join(labels[j] for j in np.flatnonzero(cells).tolist()) or "(none)"
 
     return [ErrorExample(*describe(i), named(targets[i] > 0), named(probabilities[i] >= 0.5), float(worst[i])) for i in chosen]
 
@@ -55,6 +56,4 @@ def largest_errors(
     """The rows whose number is furthest off, the worst first; the score is predicted minus true, in the target's unit."""
     errors = np.where(np.isfinite(targets), predictions - targets, 0.0)
     chosen = np.argsort(-np.abs(errors), kind="stable")[:limit].tolist()
-    return [
-        ErrorExample(*describe(i), f"{targets[i]:.6g}", f"{predictions[i]:.6g}", float(errors[i])) for i in chosen if errors[i] != 0
-    ]
+    return [ErrorExample(*describe(i), f"{targets[i]:.6g}", f"{predictions[i]:.6g}", float(errors[i])) for i in chosen if errors[i] != 0]

@@ -14,7 +14,7 @@ import polars as pl
 
 from recurra.config import ColumnType
 
-__all__ = ["linear_features"]
+__all__ = ["has_no_blanks", "linear_features"]
 
 _Blocks = tuple[Any, Any]
 """Sparse matrices of the training and the test rows."""
@@ -22,6 +22,8 @@ _LONGEST_TEXT = 20_000
 """Characters of one text that are read: n-grams of a text of many megabytes would fill the memory."""
 _MANY_CHARACTER_ROWS, _MANY_WORD_ROWS = 1_000, 50_000
 """Rows from which n-grams seen in one row only are left out; they hardly help and are most of the memory."""
+_LONGEST_MEAN_WORD = 15
+"""Characters between two blanks, on average: European languages have 5 to 9, German and Finnish with their compounds too."""
 _MOST_DEVIATIONS = 10.0
 """Standardised numbers are cut here, so that one wild value does not rule the linear model."""
 
@@ -56,7 +58,18 @@ def linear_features(
     blocks = [block for block in found if block is not None]
     if not blocks:
         return None
-    return tuple(hstack([block[part] for block in blocks], format="csr") for part in (0, 1))  # type: ignore[return-value]
+    fitted, other = (hstack([block[part] for block in blocks], format="csr") for part in (0, 1))
+    return fitted, other
+
+
+def has_no_blanks(frame: pl.DataFrame, column_types: Mapping[str, ColumnType]) -> bool:
+    """Whether the text columns are written without blanks between the words (Chinese, Japanese, Thai), so that words cannot be split."""
+    names = [name for name, kind in column_types.items() if kind == "text" and name in frame.columns]
+    if not names:
+        return False
+    texts = _joined(frame.head(1_000), names)
+    characters, words = (int(counts.sum() or 0) for counts in (texts.str.count_matches(r"\S"), texts.str.count_matches(r"\S+")))
+    return characters > _LONGEST_MEAN_WORD * words
 
 
 def _texts(train: pl.Series, test: pl.Series, character_level: bool) -> _Blocks | None:
@@ -113,7 +126,8 @@ def _categories(train: pl.Series, test: pl.Series) -> _Blocks | None:
 def _numbers(train: pl.Series, test: pl.Series) -> _Blocks | None:
     from scipy.sparse import csr_matrix
 
-    values, other = (column.cast(pl.Float64, strict=False).to_numpy() for column in (train, test))
+    # No number that means anything is larger, and squares beyond 1e308 are infinite.
+    values, other = (np.clip(column.cast(pl.Float64, strict=False).to_numpy(), -1e100, 1e100) for column in (train, test))
     known = values[np.isfinite(values)]
     if not len(known):
         return None

@@ -11,11 +11,12 @@ import polars as pl
 from torch import nn
 
 from recurra.config import ColumnType, Settings
+from recurra.data.columns import parse_numbers
 from recurra.errors import DataError
 from recurra.features.feature import Feature
 from recurra.shapes import Float, Tensor
 
-__all__ = ["NumberFeature", "NumberInput", "as_numbers"]
+__all__ = ["NumberFeature", "NumberInput"]
 
 
 class NumberInput(nn.Module):
@@ -50,8 +51,7 @@ class NumberFeature(Feature):
         """Mean and deviation over all chunks (Chan et al. 1979, pairwise update)."""
         count, mean, squares = 0, 0.0, 0.0
         for chunk in values:
-            numbers = as_numbers(chunk)
-            numbers = numbers[np.isfinite(numbers)]
+            numbers = parse_numbers(chunk)[0].drop_nulls().to_numpy()
             if not numbers.size:
                 continue
             difference = float(numbers.mean()) - mean
@@ -65,20 +65,16 @@ class NumberFeature(Feature):
         return cls(name, mean, deviation if deviation > 0 else 1.0)
 
     def problems(self, values: pl.Series) -> dict[int, str]:
-        """Texts that are not numbers."""
-        if values.dtype != pl.String:
-            return {}
-        wrong = np.isnan(as_numbers(values)) & ~values.str.strip_chars().is_in(["", "nan", "NaN"]).fill_null(value=True).to_numpy()
-        return {
-            int(row): f"{values[int(row)]!r} in column {self.name!r} is not a number. Correct it, or set another type: --type {self.name}=category"
-            for row in np.flatnonzero(wrong)
-        }
+        """Values that are there and are no finite numbers."""
+        _, wrong = parse_numbers(values)
+        advice = f"Correct it, or set another type: --type {self.name}=category"
+        return {row: f"{values[row]!r} in column {self.name!r} is not a finite number. {advice}" for row in wrong.arg_true().to_list()}
 
     def encode(self, values: pl.Series) -> np.ndarray:
-        """(N, 2) float32: standardised number and missing flag. Infinite and NaN count as missing."""
-        numbers = as_numbers(values)
-        missing = ~np.isfinite(numbers)
-        scaled = np.where(missing, 0.0, (np.where(missing, 0.0, numbers) - self.mean) / self.deviation)
+        """(N, 2) float32: standardised number and missing flag."""
+        numbers, _ = parse_numbers(values)
+        missing = numbers.is_null().to_numpy()
+        scaled = (numbers.fill_null(self.mean).to_numpy() - self.mean) / self.deviation
         return np.stack([scaled, missing], axis=1).astype(np.float32)
 
     def build(self, settings: Settings) -> NumberInput:  # noqa: ARG002
@@ -97,10 +93,3 @@ class NumberFeature(Feature):
     def from_state(cls, name: str, state: Mapping[str, Any]) -> Self:
         """The feature that `state()` described."""
         return cls(name, float(state["mean"]), float(state["deviation"]))
-
-
-def as_numbers(values: pl.Series) -> np.ndarray:
-    """A column as (N,) float64, NaN where there is no number."""
-    if values.dtype == pl.String:
-        values = values.str.strip_chars()
-    return values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy().astype(np.float64)

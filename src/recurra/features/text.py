@@ -87,8 +87,8 @@ class TextFeature(Feature):
         found = read_vectors(path, self.tokenizer.tokens)
         weight = module.embedding.weight
         with torch.no_grad():
-            weight[torch.from_numpy(found.numbers)] = torch.from_numpy(found.vectors).to(weight)
-        return len(found.numbers) / len(self.tokenizer.tokens)
+            weight[torch.from_numpy(found.found)] = torch.from_numpy(found.matrix[found.found]).to(weight)
+        return found.coverage
 
     def describe(self) -> str:
         """Vocabulary size and tokenization."""

@@ -88,7 +88,7 @@ class ClassifyHead(Head):
         )
         real = targets != MISSING
         share = real.sum() if weights is None else weights[targets.clamp(min=0)].mul(real).sum()
-        return total / share.clamp(min=torch.finfo(outputs.dtype).tiny)
+        return total / share.where(share > 0, 1)
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """(N, C) softmax, in float64."""

@@ -10,6 +10,7 @@ import polars as pl
 import torch
 
 from recurra.config import HeadSettings, Settings
+from recurra.data.columns import split_labels
 from recurra.errors import DataError, SettingsError, nearest
 from recurra.heads.head import Head
 from recurra.heads.label_set import LabelSet
@@ -52,7 +53,7 @@ class LabelsHead(Head):
     def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
         """Count the labels; see `Head.fit`."""
         separator, ignored = settings.data.label_separator, settings.data.ignore_labels
-        found = (label for chunk in values for row in _label_lists(chunk, separator) for label in row or () if label not in ignored)
+        found = (label for chunk in values for row in split_labels(chunk, separator).to_list() for label in row or () if label not in ignored)
         labels = LabelSet.count(found, "text")
         if not labels.names:
             raise DataError(f"No row has a label in column {name!r}. Check the target column and data.label_separator ({separator!r}).")
@@ -71,7 +72,7 @@ class LabelsHead(Head):
     def problems(self, values: pl.Series) -> dict[int, str]:
         """Rows with a label that the training rows do not have."""
         found = {}
-        for row, labels in enumerate(_label_lists(values, self.separator)):
+        for row, labels in enumerate(split_labels(values, self.separator).to_list()):
             unknown = [label for label in labels or () if label not in self.labels and label not in self.ignored]
             if unknown:
                 found[row] = self.labels.problem(unknown[0], self.name)
@@ -80,7 +81,7 @@ class LabelsHead(Head):
     def encode(self, values: pl.Series) -> np.ndarray:
         """(N, C) float32, 1 where a row has the label; a missing row is NaN."""
         targets = np.zeros((len(values), len(self.labels)), np.float32)
-        for row, labels in enumerate(_label_lists(values, self.separator)):
+        for row, labels in enumerate(split_labels(values, self.separator).to_list()):
             if labels is None:
                 targets[row] = np.nan
             else:
@@ -142,14 +143,6 @@ class LabelsHead(Head):
     def from_state(cls, name: str, state: Mapping[str, Any], settings: HeadSettings) -> Self:
         """The head that `state()` described."""
         return cls(name, LabelSet.from_state(state["labels"]), separator=state["separator"], ignored=state["ignored"], settings=settings)
-
-
-def _label_lists(values: pl.Series, separator: str) -> list[list[str] | None]:
-    """The labels of each row; None where the target is missing."""
-    if isinstance(values.dtype, pl.List):
-        return [None if row is None else [str(label).strip() for label in row if label is not None] for row in values.to_list()]
-    texts = values.cast(pl.String).to_list()
-    return [None if text is None else [label.strip() for label in text.split(separator) if label.strip()] for text in texts]
 
 
 def _whole(targets: np.ndarray) -> np.ndarray:

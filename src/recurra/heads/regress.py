@@ -10,6 +10,7 @@ import polars as pl
 import torch
 
 from recurra.config import HeadSettings, Settings
+from recurra.data.columns import parse_numbers
 from recurra.errors import DataError, SettingsError
 from recurra.heads.head import Head
 from recurra.metrics.intervals import regression_intervals
@@ -41,7 +42,7 @@ class RegressHead(Head):
         """Mean and deviation of the targets; see `Head.fit`."""
         if settings.head.label_smoothing or settings.head.class_weights != "none":
             raise SettingsError("head.label_smoothing and head.class_weights are for classes: leave them out when the target is a number.")
-        chunks = [numbers[np.isfinite(numbers)] for numbers in (_numbers(chunk) for chunk in values)]
+        chunks = [parse_numbers(chunk)[0].drop_nulls().to_numpy() for chunk in values]
         numbers = np.concatenate(chunks) if chunks else np.empty(0)
         if not numbers.size:
             raise DataError(f"The training rows hold no number in column {name!r}. Check the target column.")
@@ -55,16 +56,21 @@ class RegressHead(Head):
         return 1
 
     def problems(self, values: pl.Series) -> dict[int, str]:
-        """Texts that are no numbers, and infinite numbers."""
-        wrong = ~np.isfinite(_numbers(values)) & ~self.missing(values).to_numpy()
-        return {
-            int(row): f"{values[int(row)]!r} in column {self.name!r} is not a finite number. Correct it, or set head.task=classify"
-            for row in np.flatnonzero(wrong)
-        }
+        """Values that are there and are no finite numbers."""
+        _, wrong = parse_numbers(values)
+        advice = "Correct it, or set head.task=classify"
+        return {row: f"{values[row]!r} in column {self.name!r} is not a finite number. {advice}" for row in wrong.arg_true().to_list()}
 
     def encode(self, values: pl.Series) -> np.ndarray:
         """(N,) float32 standardised targets, NaN where missing."""
-        return ((_numbers(values) - self.mean) / self.deviation).astype(np.float32)
+        numbers, _ = parse_numbers(values)
+        return ((numbers.fill_null(float("nan")).to_numpy() - self.mean) / self.deviation).astype(np.float32)
+
+    @classmethod
+    def missing(cls, values: pl.Series) -> pl.Series:
+        """True where there is no number and nothing that should be one: null, NaN, blanks, `n/a`."""
+        numbers, wrong = parse_numbers(values)
+        return numbers.is_null() & ~wrong
 
     def loss(self, outputs: Float[Tensor, "B 1"], targets: Float[Tensor, " B"]) -> Float[Tensor, ""]:
         """Mean squared error of the rows that have a target; zero when none has."""
@@ -118,10 +124,3 @@ class RegressHead(Head):
     def from_state(cls, name: str, state: Mapping[str, Any], settings: HeadSettings) -> Self:  # noqa: ARG003
         """The head that `state()` described."""
         return cls(name, float(state["mean"]), float(state["deviation"]))
-
-
-def _numbers(values: pl.Series) -> np.ndarray:
-    """Targets as (N,) float64, NaN where there is no number."""
-    if values.dtype == pl.String:
-        values = values.str.strip_chars()
-    return values.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy().astype(np.float64)

@@ -46,8 +46,9 @@ def check_resets(where: Tensor, batch_size: int, steps: int) -> None:
         raise ValueError(f"reset must be of shape ({batch_size}, {steps}), one a row and step, not {tuple(where.shape)}.")
 
 
-def choose_backend(operation: str, requested: str, resets: Resets | None, noise: RecurrentNoise | None) -> str:
+def choose_backend(operation: str, requested: str, steps: int, resets: Resets | None, noise: RecurrentNoise | None) -> str:
     """The name of the backend that runs this call; BackendUnavailable when the one named cannot."""
     dropout = noise is not None and noise.dropout is not None
     zoneout = noise is not None and bool(noise.zoneout)
-    return choose(operation, requested, Needs(recurrent_dropout=dropout, zoneout=zoneout, reset=resets is not None)).backend
+    needs = Needs(recurrent_dropout=dropout, zoneout=zoneout, reset=resets is not None)
+    return choose(operation, requested, needs, steps=steps).backend

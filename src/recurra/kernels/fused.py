@@ -58,7 +58,16 @@ def run_fused(
     lengths: Int[Tensor, " B"] | None,
     reverse: bool,
 ) -> tuple[Float[Tensor, "B T H"], tuple[Float[Tensor, "B H"], ...]]:
-    """The operation over all rows: outputs (zero in the padding) and the state after each row's last real step."""
+    """The operation over all rows: outputs (zero in the padding) and the state after each row's last real step.
+
+    Under autocast on a CPU it runs in the weights' own precision: oneDNN's bfloat16 LSTM is slower than its float32 one
+    where there are no matrix tiles, and its float16 LSTM fails.
+    """
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        exact = weights.w_hh.dtype
+        with torch.autocast("cpu", enabled=False):
+            state = tuple(field.to(exact) for field in state)
+            return run_fused(operation, x.to(exact), state, weights, lengths=lengths, reverse=reverse)
     if lengths is None or bool((lengths == x.shape[1]).all()):
         output, *last = operation.call(x.flip(1) if reverse else x, None, _with_layer(state), weights)
         return output.flip(1) if reverse else output, tuple(field[0] for field in last)

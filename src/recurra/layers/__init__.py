@@ -1,1 +1,28 @@
-"""layers"""
+"""What is built around cells: stacks, directions, dropouts, pooling, embedding, torch's weights."""
+
+from __future__ import annotations
+
+from recurra.cells.initialization import Initialization
+from recurra.layers.dropout import StepDropout, VariationalDropout
+from recurra.layers.embedding import Embedding
+from recurra.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling, build_pooling
+from recurra.layers.stack import Regularization, Stack
+from recurra.layers.torch_weights import load_torch_weights, torch_weights
+
+__all__ = [
+    "POOLINGS",
+    "AttentionPooling",
+    "Embedding",
+    "Initialization",
+    "LastPooling",
+    "MaxPooling",
+    "MeanPooling",
+    "Pooling",
+    "Regularization",
+    "Stack",
+    "StepDropout",
+    "VariationalDropout",
+    "build_pooling",
+    "load_torch_weights",
+    "torch_weights",
+]

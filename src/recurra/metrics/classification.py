@@ -117,7 +117,9 @@ def per_class(counts: Int[np.ndarray, "C C"], names: Sequence[str]) -> dict[str,
         predicted, `recall` where it has rows, `f1` where either holds.
     """
     hits, predicted, support = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
-    return {name: class_figures(*figures) for name, *figures in zip(names, hits.tolist(), predicted.tolist(), support.tolist(), strict=True)}
+    return {
+        name: class_figures(*figures) for name, *figures in zip(names, hits.tolist(), predicted.tolist(), support.tolist(), strict=True)
+    }
 
 
 def class_figures(hits: float, predicted: float, support: float) -> dict[str, float]:
@@ -187,8 +189,8 @@ def roc_curves(
 def true_class_losses(probabilities: Float[np.ndarray, "N C"], targets: Int[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
     """Each row's log loss, -log of the probability of its true class (nats)."""
     chosen = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-    losses: np.ndarray = -np.log(np.maximum(chosen, _SMALLEST_PROBABILITY))
-    return np.maximum(losses, 0.0)
+    losses: np.ndarray = -np.log(np.clip(chosen, _SMALLEST_PROBABILITY, 1.0))
+    return losses
 
 
 def known_rows(
@@ -210,7 +212,7 @@ def known_rows(
 
 def check_probabilities(probabilities: np.ndarray) -> None:
     """Raises DataError where a probability is NaN or outside 0 to 1 (by more than half precision's rounding)."""
-    bad = ~((probabilities >= -1e-3) & (probabilities <= 1 + 1e-3)).all(axis=1)
+    bad = np.asarray(~((probabilities >= -1e-3) & (probabilities <= 1 + 1e-3)).all(axis=1))
     if bad.any():
         raise DataError(
             f"{int(bad.sum())} of {len(bad)} rows have probabilities that are NaN or outside 0 to 1 (the first is row {int(bad.argmax())}). "

@@ -78,14 +78,21 @@ def prediction_intervals(
     random = np.random.default_rng(seed)
     block = max(1, min(samples, _CELLS // len(cells)))
     values = [
-        _count_metrics(random.multinomial(len(targets), counts / len(targets), size=min(block, samples - start)), cells // size, cells % size)
+        _count_metrics(
+            random.multinomial(len(targets), counts / len(targets), size=min(block, samples - start)), cells // size, cells % size
+        )
         for start in range(0, samples, block)
     ]
     return _percentiles({name: np.concatenate([value[name] for value in values]) for name in values[0]}, confidence)
 
 
 def classification_intervals(
-    probabilities: Float[np.ndarray, "N C"], targets: Int[np.ndarray, " N"], *, samples: int = 1_000, confidence: float = 0.95, seed: int = 0
+    probabilities: Float[np.ndarray, "N C"],
+    targets: Int[np.ndarray, " N"],
+    *,
+    samples: int = 1_000,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> Intervals:
     """Intervals of `accuracy`, `macro_f1`, `weighted_f1` and `log_loss`. Raises as `classification_metrics` does."""
     probabilities, targets = known_rows(probabilities, targets)

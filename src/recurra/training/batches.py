@@ -51,15 +51,13 @@ class TrainingBatches:
         self.waiting = 0.0
 
     def __iter__(self) -> Iterator[tuple[Batch, Mapping[str, Any]]]:
+        # nothing happens before the first batch is asked for: Lightning also makes iterators that it never uses
         if self.position is None:
             self.loader.set_epoch(self.epoch)
         else:
             self.loader.load_state_dict(self.position)
         self.position = None
         self.count = len(self.loader)
-        return self._pairs()
-
-    def _pairs(self) -> Iterator[tuple[Batch, Mapping[str, Any]]]:
         iterator = iter(self.loader)
         while True:
             started = time.perf_counter()

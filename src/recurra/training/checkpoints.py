@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,20 +40,20 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save(state, file))
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
     """Write a file under a temporary name, force it to the disk, and only then give it its name.
 
     Raises:
         RecurraError: the disk is full or the file cannot be written; what stood at `path` before is untouched.
     """
-    temporary = None
+    # one name for all attempts, so that a kill in the middle leaves nothing that piles up
+    temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
+        with temporary.open("wb") as file:
             recorder = _Recorder(file)
             try:
-                write(recorder)  # type: ignore[arg-type]  # the two methods that writers call
+                write(recorder)
             except RuntimeError as error:
                 # torch.save hides the system's error behind one of its own
                 raise recorder.error or error from error
@@ -62,7 +62,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:
-        if temporary is not None:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise _cannot_write(path, error) from error

@@ -69,7 +69,9 @@ class DivergenceGuard:
         """
         for name, parameter in network.named_parameters():
             if not bool(torch.isfinite(parameter.detach().sum())) and not bool(torch.isfinite(parameter.detach()).all()):
-                raise TrainingDiverged(f"Training diverged at step {step}: the weight {name} is no longer finite.\n{_advice(learning_rate)}")
+                raise TrainingDiverged(
+                    f"Training diverged at step {step}: the weight {name} is no longer finite.\n{_advice(learning_rate)}"
+                )
 
     def state_dict(self) -> dict[str, Any]:
         """The first losses and the number of steps skipped last."""

@@ -1,13 +1,14 @@
 """The training loop's body, as Lightning calls it: a step, an epoch's end, checkpoints.
 
 Lightning gives devices, precision, distribution and the loop around; optimization is manual and every counter is our
-own (`Course`), so that what a checkpoint must hold is all in `Fitting.state_dict_of_run`, and nothing of Lightning's.
+own (`Course`), so that what a checkpoint must hold is all in `Fitting._state`, and nothing of Lightning's.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,9 @@ from recurra.training.optimizers import asgd_average, build_optimizer, clip_grad
 from recurra.training.progress import ProgressDisplay
 from recurra.training.schedules import Schedule
 from recurra.training.seeds import random_state, restore_random_state
+from recurra.training.validation import Validate, validation_metrics
 
-__all__ = ["Fitting", "Validate"]
-
-Validate = Callable[[Iterator[tuple[Any, Batch]]], dict[str, float]]
-"""Metrics from the pairs (outputs, batch) of the validation part, which come once and in order."""
+__all__ = ["Fitting"]
 
 
 class Fitting(lightning.LightningModule):
@@ -124,9 +123,10 @@ class Fitting(lightning.LightningModule):
         self.progress = ProgressDisplay(steps, done=self.course.step, visible=self.visible and self.trainer.is_global_zero)
         self._clock = self._last_checkpoint = time.perf_counter()
         if self.course.step == 0:
-            if self.validation_loader is not None and self.monitor.metric != "auto":
-                choose_metric(self.monitor.metric, self._measured())
             self._checkpoint()
+            if self.validation_loader is not None and self.monitor.metric not in ("auto", "loss", self._head_metric()):
+                # a metric that this task does not measure is better known before the first epoch than after it
+                choose_metric(self.monitor.metric, {**self._measured(), "train_loss": 0.0})
         elif self.course.epoch_trained:
             self._finish_epoch()
 
@@ -137,13 +137,15 @@ class Fitting(lightning.LightningModule):
         batch, self._position = item
         course, accumulate = self.course, self.settings.training.accumulate
         course.batches = self.batches.count
+        if course.batch == course.batches:
+            raise DataError(f"The loader gave more than the {course.batches} batches that it announced for an epoch.")
         last = (course.batch + 1) % accumulate == 0 or course.batch + 1 == course.batches
         # the last group of an epoch may be smaller; its mean is over what it has
         size = min(accumulate, course.batches - course.batch // accumulate * accumulate)
         self._watched = last and self.flow.wants(course.batch // accumulate, -(-course.batches // accumulate))
         if self._watched:
             self.flow.start()
-        loss: Tensor = self.network.loss(self.network(batch), batch)
+        loss: Tensor = self.network.loss(self.network(batch), batch)  # type: ignore[operator]  # what a network must have
         self.manual_backward(loss / size)
         self._step_losses.append(float(loss.detach()))
         course.batch += 1
@@ -184,7 +186,7 @@ class Fitting(lightning.LightningModule):
         speed = course.epoch_tokens / max(course.epoch_seconds, 1e-9)
         assert self.progress is not None
         self.progress.step(epoch=course.epoch + 1, step=course.step, loss=self._loss, tokens_per_second=speed)
-        if self.logs is not None and course.step % STEPS_BETWEEN_ROWS == 0:
+        if self.logs is not None and (course.step == 1 or course.step % STEPS_BETWEEN_ROWS == 0):
             self.logs.step(
                 {
                     "epoch": course.epoch + 1,
@@ -212,17 +214,18 @@ class Fitting(lightning.LightningModule):
     def _finish_epoch(self) -> None:
         course = self.course
         self._tick()
+        course.epoch_tokens = round(self._mean_over_processes(course.epoch_tokens) * self.trainer.world_size)
+        course.tokens += course.epoch_tokens
         record: dict[str, float] = {
             "epoch": course.epoch + 1,
             "step": course.step,
-            "train_loss": course.loss_sum / max(1, course.rows),
+            "train_loss": self._mean_over_processes(course.loss_sum / max(1, course.rows)),
             "learning_rate": self.schedule.learning_rate * self.schedule.factor(max(0, course.step - 1)),
         }
         metrics = self._measured_or_interrupted() if self.validation_loader is not None else {}
         course.seconds += self._lap()
         record |= {"seconds": course.epoch_seconds, "tokens_per_second": course.epoch_tokens / max(course.epoch_seconds, 1e-9), **metrics}
         better = self._select(record)
-        course.tokens += course.epoch_tokens
         course.history.append(record)
         course.gradient_flow += self.flow.end_epoch(course.epoch + 1)
         self.schedule.end_epoch(improved=better)
@@ -234,7 +237,7 @@ class Fitting(lightning.LightningModule):
                 self.logs.gradient_flow(course.gradient_flow, step=course.step)
         course.begin_next_epoch()
         self.batches.epoch = course.epoch
-        course.stopped = self._reason_to_stop()
+        course.stopped = self.reason_to_stop()
         self.trainer.should_stop = bool(course.stopped)
         self._checkpoint()
         if self._interrupted() and not course.stopped:
@@ -242,13 +245,11 @@ class Fitting(lightning.LightningModule):
 
     def _select(self, record: Mapping[str, float]) -> bool:
         """Remember the weights when the monitored metric was never better."""
-        requested = self.monitor.metric
-        if requested == "auto":
-            # a head knows which of its metrics selects a model
-            requested = getattr(getattr(self.network, "head", None), "monitor", requested)
-        self.monitor.metric = choose_metric(requested if requested in record else self.monitor.metric, record)
+        if self.monitor.metric == "auto" and self._head_metric() in record:
+            self.monitor.metric = self._head_metric()
+        self.monitor.metric = choose_metric(self.monitor.metric, record)
         value = record[self.monitor.metric]
-        if value != value:
+        if math.isnan(value):
             raise TrainingDiverged(
                 f"The validation metric {self.monitor.metric!r} is not a number after epoch {int(record['epoch'])}: look for NaN or huge values "
                 "in the number columns and targets of the validation rows, or lower optimizer.learning_rate."
@@ -261,13 +262,18 @@ class Fitting(lightning.LightningModule):
                 write_checkpoint(best_path(self.folder), state)
         return better
 
-    def _reason_to_stop(self) -> str:
+    def reason_to_stop(self) -> str:
+        """Why no epoch follows the present one; empty when one does."""
         training = self.settings.training
         if self.course.epoch >= training.epochs:
             return f"all {training.epochs} epochs are done"
         if self.monitor.exhausted:
             return f"{self.monitor.metric} has not improved for {training.patience} epochs"
         return ""
+
+    def _head_metric(self) -> str:
+        """The metric that the network's head selects models by, where it says so."""
+        return str(getattr(getattr(self.network, "head", None), "monitor", ""))
 
     # --- validation -----------------------------------------------------------------------------------------------
 
@@ -280,44 +286,19 @@ class Fitting(lightning.LightningModule):
             raise
 
     def _measured(self) -> dict[str, float]:
-        """The validation metrics, measured by the first process for all; random numbers are afterwards as before."""
+        """The validation metrics, measured by the first process for all."""
         metrics: dict[str, float] = {}
         if self.trainer.is_global_zero:
-            state, modes = random_state(), {module: module.training for module in self.network.modules()}
-            self.network.eval()
-            try:
-                with self._averaged(), torch.no_grad(), self.trainer.precision_plugin.forward_context():
-                    metrics = self._evaluate()
-            finally:
-                for module, mode in modes.items():
-                    module.training = mode
-                restore_random_state(state)
+            assert self.validation_loader is not None
+            stop = self._stop_validation if self.trainer.world_size == 1 else None
+            with self._averaged(), self.trainer.precision_plugin.forward_context():
+                metrics = validation_metrics(self.network, self.validation_loader, self.validate, device=self.device, before_batch=stop)
         result: dict[str, float] = self.trainer.strategy.broadcast(metrics)
         return result
 
-    def _evaluate(self) -> dict[str, float]:
-        total, rows = 0.0, 0
-
-        def predictions() -> Iterator[tuple[Any, Batch]]:
-            nonlocal total, rows
-            assert self.validation_loader is not None
-            self.validation_loader.set_epoch(0)
-            for batch in self.validation_loader:
-                if self.interruption.requested and self.trainer.world_size == 1:
-                    raise self._interruption()
-                moved = batch.to(self.device)
-                outputs = self.network(moved)
-                total += float(self.network.loss(outputs, moved)) * len(moved)
-                rows += len(moved)
-                yield outputs.float() if isinstance(outputs, Tensor) else outputs, moved
-
-        pairs = predictions()
-        metrics = {} if self.validate is None else self.validate(pairs)
-        for _ in pairs:  # what the metrics did not want still counts for the loss
-            pass
-        if rows == 0:
-            raise DataError("The validation part has no rows: give a validation file, or raise data.validation_share.")
-        return {"loss": total / rows, **{name: float(value) for name, value in metrics.items()}}
+    def _stop_validation(self) -> None:
+        if self.interruption.requested:
+            raise self._interruption()
 
     def _averaged(self) -> AbstractContextManager[None]:
         if self.average is not None:
@@ -361,6 +342,14 @@ class Fitting(lightning.LightningModule):
         self.guard.load_state_dict(state["guard"])
         self.flow.load_state_dict(state["flow"])
         restore_random_state(state["random"])
+
+    def close(self) -> None:
+        """Take the progress bar away, finish the logs, drop the hooks."""
+        self.flow.stop()
+        if self.progress is not None:
+            self.progress.close()
+        if self.logs is not None:
+            self.logs.close()
 
     # --- time, processes and signals ------------------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ class GradientFlow:
 
     For the weights of a layer: the norm of its gradient (as the optimizer sees it before clipping), mean over the
     watched steps. For time: the gradient of a row's loss with respect to the input that a recurrent layer reads d steps
-    before the row's last real one; its norm, root mean square over rows and batches. Distances are gathered in buckets
+    before the last one it reads (the row's last real step, or its first where the layer reads backwards); its norm, root
+    mean square over rows and batches. Distances are gathered in buckets
     0, 1, 2-3, 4-7, 8-15 and so on. A norm that falls steeply with the distance is a vanishing gradient, one that grows
     an exploding one (Bengio et al. 1994; Pascanu et al. 2013, section 2).
 
@@ -39,7 +40,7 @@ class GradientFlow:
         self.network = network
         self.batches = batches
         self._handles: list[RemovableHandle] = []
-        self._watched: list[tuple[str, Tensor, Tensor | None]] = []
+        self._watched: list[tuple[str, Tensor, dict[str, Any]]] = []
         self._norms: dict[str, list[float]] = {}
         self._squares: dict[str, dict[int, tuple[float, float]]] = {}
 
@@ -66,11 +67,10 @@ class GradientFlow:
             inputs = arguments[0]
             if not isinstance(inputs, Tensor) or inputs.ndim != 3 or not torch.is_grad_enabled():
                 return None
-            if not inputs.requires_grad:
-                inputs = inputs.detach().requires_grad_()
-            elif inputs.is_leaf is False:
-                inputs.retain_grad()
-            self._watched.append((name, inputs, options.get("lengths")))
+            # a view of its own, so that the gradient is what comes through this layer and no other reader of the input
+            inputs = inputs.view_as(inputs) if inputs.requires_grad else inputs.detach().requires_grad_()
+            inputs.retain_grad()
+            self._watched.append((name, inputs, options))
             return (inputs, *arguments[1:]), options
 
         return before
@@ -83,16 +83,18 @@ class GradientFlow:
         """
         for name, norm in gradient_norms(self.network).items():
             self._norms.setdefault(name, []).append(norm)
-        for name, inputs, lengths in self._watched:
+        for name, inputs, options in self._watched:
             if inputs.grad is not None:
                 rows, steps = inputs.shape[:2]
+                lengths = options.get("lengths")
                 known = torch.full((rows,), steps, device=inputs.device) if lengths is None else lengths.to(inputs.device)
-                self._add(name, inputs.grad.float() * (rows / scale), known)
+                self._add(name, inputs.grad.float() * (rows / scale), known, reverse=bool(options.get("reverse")))
         self.stop()
 
-    def _add(self, name: str, gradient: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> None:
+    def _add(self, name: str, gradient: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"], *, reverse: bool) -> None:
         steps = gradient.shape[1]
-        distance = lengths[:, None] - 1 - torch.arange(steps, device=gradient.device)
+        time = torch.arange(steps, device=gradient.device)
+        distance = time.expand(gradient.shape[:2]) if reverse else lengths[:, None] - 1 - time
         real = padding_mask(lengths, steps)
         squares = gradient.square().sum(dim=2)[real].double()
         buckets = torch.ceil(torch.log2(distance[real].double() + 1)).long()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 from torch import nn
+from torch.optim import Optimizer
 
 from recurra.config import Settings
 from recurra.data.batch import Batch
@@ -61,27 +62,34 @@ def _sweep(network: nn.Module, loader: Any, settings: Settings) -> list[dict[str
     optimizer = build_optimizer(network, settings.optimizer, learning_rate=SMALLEST, steps=STEPS)
     curve: list[dict[str, float]] = []
     mean, smallest = 0.0, math.inf
-    for step, batch in enumerate(islice(_endless(loader), STEPS)):
-        rate = SMALLEST * (LARGEST / SMALLEST) ** (step / (STEPS - 1))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with autocast(settings.training, device):
-            moved = batch.to(device)
-            loss = network.loss(network(moved), moved)
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * float(loss)
-        smoothed = mean / (1 - SMOOTHING ** (step + 1))
-        if not math.isfinite(smoothed) or smoothed > EXPLODED * smallest:
-            break
-        smallest = min(smallest, smoothed)
-        curve.append({"learning_rate": rate, "loss": smoothed})
-        optimizer.zero_grad()
-        loss.backward()
-        clip_gradients(network.parameters(), norm=settings.training.clip_norm, value=settings.training.clip_value)
-        optimizer.step()
+    with closing(_endless(loader)) as batches:
+        for step in range(STEPS):
+            rate = SMALLEST * (LARGEST / SMALLEST) ** (step / (STEPS - 1))
+            loss = _step(network, next(batches).to(device), optimizer, rate, settings)
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+            smoothed = mean / (1 - SMOOTHING ** (step + 1))
+            if not math.isfinite(smoothed) or smoothed > EXPLODED * smallest:
+                break
+            smallest = min(smallest, smoothed)
+            curve.append({"learning_rate": rate, "loss": smoothed})
     return curve
 
 
-def _endless(loader: Any) -> Iterator[Batch]:
+def _step(network: nn.Module, batch: Batch, optimizer: Optimizer, rate: float, settings: Settings) -> float:
+    """One optimizer step at a rate; the loss before it."""
+    training = settings.training
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    with autocast(training, next(network.parameters()).device):
+        loss = network.loss(network(batch), batch)  # type: ignore[operator]  # what a network must have
+    optimizer.zero_grad()
+    loss.backward()
+    clip_gradients(network.parameters(), norm=training.clip_norm, value=training.clip_value)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _endless(loader: Any) -> Generator[Batch, None, None]:
     epoch = 0
     while True:
         loader.set_epoch(epoch)

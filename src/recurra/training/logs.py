@@ -1,6 +1,6 @@
 """Where the course of a training is written: CSV files always, TensorBoard, Weights & Biases and MLflow when set.
 
-`logs/steps.csv` has a row every 20 optimizer steps, `logs/epochs.csv` one an epoch, `logs/gradient_flow.csv` the records
+`logs/steps.csv` has a row for the first optimizer step and every 20th, `logs/epochs.csv` one an epoch, `logs/gradient_flow.csv` the records
 of the gradient-flow diagnosis.
 """
 
@@ -52,7 +52,9 @@ class Logs:
             with self._steps.open("a", encoding="utf-8", newline="") as file:
                 _write_rows(file, [record], header=new)
         except OSError as error:
-            raise RecurraError(f"{str(self._steps)!r} could not be written: {error.strerror}. Free some space and continue with --resume.") from error
+            raise RecurraError(
+                f"{str(self._steps)!r} could not be written: {error.strerror}. Free some space and continue with --resume."
+            ) from error
         self._log("step/", record)
 
     def epochs(self, history: Sequence[Mapping[str, float]]) -> None:
@@ -110,7 +112,9 @@ def _loggers(folder: Path, settings: LoggingSettings, step: int) -> list[Any]:
     if settings.tensorboard:
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False, purge_step=step + 1 if step else None))
+        loggers.append(
+            TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False, purge_step=step + 1 if step else None)
+        )
     if settings.wandb is not None:
         _require("wandb", "logging.wandb")
         from lightning.pytorch.loggers import WandbLogger

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import ASGD, NAdam, Adafactor, Adagrad, Adam, AdamW, Muon, Optimizer, RAdam, RMSprop, SGD, SparseAdam
+from torch.optim import ASGD, SGD, Adafactor, Adagrad, Adam, AdamW, Muon, NAdam, Optimizer, RAdam, RMSprop, SparseAdam
 
 from recurra.config import OptimizerSettings
 from recurra.errors import SettingsError
+from recurra.features.category import CategoryEmbedding
+from recurra.layers import Embedding
 from recurra.shapes import Tensor
 from recurra.training.recurrent import recurrent_layers
 
@@ -35,7 +37,7 @@ class CombinedOptimizer(Optimizer):
         self.optimizers = list(optimizers)
         super().__init__([group for optimizer in self.optimizers for group in optimizer.param_groups], {})
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of each; the closure is called once, first."""
         result = None
         if closure is not None:
@@ -49,7 +51,7 @@ class CombinedOptimizer(Optimizer):
         """The states of all, in order."""
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
             optimizer.load_state_dict(state)
@@ -85,14 +87,16 @@ def build_optimizer(
     if settings.name == "muon" and not matrices:
         raise SettingsError("optimizer.name='muon' updates the matrices of recurrent layers, and this network has none: use adamw.")
     name = "adamw" if settings.name == "muon" else settings.name
-    fused = True if name in FUSED and not scaled and _device(network) in ("cpu", "cuda") else None
+    fused = name in FUSED and not scaled and _device(network) in ("cpu", "cuda")
     optimizers: list[Optimizer] = []
     if matrices:
         optimizers.append(_muon(matrices, settings, learning_rate))
     if groups := [
-        {"params": parameters, "weight_decay": decay} for parameters, decay in ((decayed, settings.weight_decay), (plain, 0.0)) if parameters
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in ((decayed, settings.weight_decay), (plain, 0.0))
+        if parameters
     ]:
-        optimizers.append(_dense(name, groups, settings, learning_rate, steps, fused))
+        optimizers.append(_dense(groups, settings.model_copy(update={"name": name}), rate=learning_rate, steps=steps, fused=fused))
     if sparse:
         optimizers.append(_sparse(name, sparse, settings, learning_rate))
     return optimizers[0] if len(optimizers) == 1 else CombinedOptimizer(optimizers)
@@ -113,7 +117,7 @@ def _partition(network: nn.Module, *, muon: bool) -> tuple[list[nn.Parameter], .
             seen.add(id(parameter))
             if getattr(module, "sparse", False) is True and name == "weight":
                 sparse.append(parameter)
-            elif parameter.ndim < 2 or _is_table(module) or "initial" in name:
+            elif parameter.ndim < 2 or _is_table(module) or name.startswith("initial_"):
                 plain.append(parameter)
             elif id(parameter) in recurrent and parameter.ndim == 2:
                 matrices.append(parameter)
@@ -123,7 +127,8 @@ def _partition(network: nn.Module, *, muon: bool) -> tuple[list[nn.Parameter], .
 
 
 def _is_table(module: nn.Module) -> bool:
-    return isinstance(module, (nn.Embedding, nn.EmbeddingBag)) or type(module).__name__.endswith("Embedding")
+    """A weight whose rows are looked up: decay would pull the rare ones to zero between their visits."""
+    return isinstance(module, (nn.Embedding, nn.EmbeddingBag, Embedding, CategoryEmbedding))
 
 
 def _device(network: nn.Module) -> str:
@@ -131,38 +136,39 @@ def _device(network: nn.Module) -> str:
 
 
 def _muon(matrices: list[nn.Parameter], settings: OptimizerSettings, learning_rate: float) -> Optimizer:
-    return Muon(
-        matrices, lr=learning_rate, weight_decay=settings.weight_decay, momentum=settings.momentum, adjust_lr_fn="match_rms_adamw"
-    )
+    return Muon(matrices, lr=learning_rate, weight_decay=settings.weight_decay, momentum=settings.momentum, adjust_lr_fn="match_rms_adamw")
 
 
-def _dense(
-    name: str, groups: list[dict[str, Any]], settings: OptimizerSettings, learning_rate: float, steps: int, fused: Literal[True] | None
-) -> Optimizer:
+def _dense(groups: list[dict[str, Any]], settings: OptimizerSettings, *, rate: float, steps: int, fused: bool) -> Optimizer:
     betas = (settings.beta1, settings.beta2)
-    match name:
+    # None and not False: the choice is torch's then, and it may be foreach
+    implementation = True if fused else None
+    match settings.name:
         case "sgd":
-            return SGD(groups, lr=learning_rate, momentum=settings.momentum, fused=fused)
+            return SGD(groups, lr=rate, momentum=settings.momentum, fused=implementation)
         case "adam":
-            return Adam(groups, lr=learning_rate, betas=betas, fused=fused)
+            return Adam(groups, lr=rate, betas=betas, fused=implementation)
         case "adamw":
-            return AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
+            return AdamW(groups, lr=rate, betas=betas, fused=implementation)
         case "adagrad":
-            return Adagrad(groups, lr=learning_rate, fused=fused)
+            return Adagrad(groups, lr=rate, fused=implementation)
         case "nadam":
-            return NAdam(groups, lr=learning_rate, betas=betas, decoupled_weight_decay=True)
+            return NAdam(groups, lr=rate, betas=betas, decoupled_weight_decay=True)
         case "radam":
-            return RAdam(groups, lr=learning_rate, betas=betas, decoupled_weight_decay=True)
+            return RAdam(groups, lr=rate, betas=betas, decoupled_weight_decay=True)
         case "rmsprop":
-            return RMSprop(groups, lr=learning_rate, momentum=settings.momentum)
+            return RMSprop(groups, lr=rate, momentum=settings.momentum)
         case "adafactor":
-            return Adafactor(groups, lr=learning_rate)
+            return Adafactor(groups, lr=rate)
         case "asgd":
-            return ASGD(groups, lr=learning_rate, t0=steps // 2)
-    raise SettingsError(f"There is no optimizer {name!r}.")
+            return ASGD(groups, lr=rate, t0=steps // 2)
+    raise SettingsError(f"There is no optimizer {settings.name!r}.")
 
 
 def _sparse(name: str, parameters: list[nn.Parameter], settings: OptimizerSettings, learning_rate: float) -> Optimizer:
+    checks: Any = torch.sparse.check_sparse_tensor_invariants
+    if not checks.is_enabled():
+        checks.disable()  # said aloud, or torch warns at the first step that it is so
     if name == "sgd":
         return SGD(parameters, lr=learning_rate, foreach=False)
     if name == "adagrad":
@@ -178,12 +184,7 @@ def asgd_average(optimizer: Optimizer) -> tuple[list[nn.Parameter], list[Tensor]
     if not isinstance(optimizer, ASGD):
         return None
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"] if "ax" in optimizer.state[parameter]]
-    averages: list[Tensor] = []
-    for parameter in parameters:
-        state = optimizer.state[parameter]
-        # until averaging starts torch leaves the average at its first value or at the weights: use the weights
-        averages.append(state["ax"] if float(state["mu"]) != 1.0 else parameter.detach().clone())
-    return parameters, averages
+    return parameters, [optimizer.state[parameter]["ax"] for parameter in parameters]
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], *, norm: float = 0.0, value: float = 0.0, total: float | None = None) -> float:

@@ -192,7 +192,7 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
     require_columns(table, [*named, *(settings.data.columns or []), *settings.data.types])
     columns = infer_columns(table, target=settings.target, settings=settings.data)
     if settings.head.task == "auto":
-        task, reason = infer_task(table, target=settings.target, settings=settings.data)
+        task, reason = infer_task(table, settings.target, settings.data)
     else:
         task, reason = settings.head.task, "set"
     plan = Plan(settings.model_copy(update={"head": settings.head.model_copy(update={"task": task})}), columns, task, reason)
@@ -279,7 +279,7 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
     if unread:
         facts.left_out["unreadable"] = unread
     used = parts != LEFT_OUT
-    facts.overlap = {part.name.lower(): count for part, count in overlap(hashes[used], parts[used]).items() if count}
+    facts.overlap = {part: count for part, count in overlap(hashes[used], parts[used])._asdict().items() if count}
     return parts, facts
 
 
@@ -290,7 +290,7 @@ def _assign(fixed: np.ndarray, seen: dict[str, list[Any]], rows: Rows, plan: Pla
     if not len(open_rows):
         return fixed
     gathered = {role: pl.concat(seen[role]).gather(open_rows) if seen[role] else None for role in ("group", "time")}
-    classes = np.concatenate(seen["targets"])[open_rows] if seen["targets"] else None
+    classes = pl.Series(np.concatenate(seen["targets"])[open_rows]) if seen["targets"] else None
     parts = fixed.copy()
     parts[open_rows] = assign_parts(
         len(open_rows),

@@ -31,7 +31,7 @@ class ProgressDisplay:
     """
 
     def __init__(self, steps: int, *, done: int = 0, visible: bool = True, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console or Console(stderr=True, highlight=False)
         self.visible = visible
         self.steps = steps
         self._done = done
@@ -80,7 +80,7 @@ class ProgressDisplay:
     def message(self, text: str) -> None:
         """A line that stays."""
         if self.visible:
-            self.console.print(Text(text))
+            self.console.print(Text(text), soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""

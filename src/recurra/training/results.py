@@ -43,6 +43,7 @@ from recurra.metrics.labels import per_label, predicted_labels
 from recurra.model.inference import run_network
 from recurra.model.model import Model
 from recurra.training.fit import FitResult
+from recurra.training.loaders import train_buckets
 from recurra.training.prepare import Prepared
 
 __all__ = ["Measured", "Timings", "measure", "write_results"]
@@ -275,7 +276,7 @@ def _data_summary(model: Model, prepared: Prepared) -> DataSummary:
         left_out=facts.left_out,
         overlap=facts.overlap,
         truncated=truncated,
-        padding_waste=prepared.padding_waste,
+        padding_waste=train_buckets(prepared).padding_waste() if lengths else None,
         lengths=lengths,
         max_length=model.settings.text.max_length if lengths else None,
         length_unit="character" if kinds == {"character"} else "token",

@@ -26,8 +26,8 @@ class Schedule:
     | name | after the warm-up |
     | --- | --- |
     | constant | 1 |
-    | linear | straight from 1 to the floor at the last step |
-    | cosine | half a cosine from 1 to the floor at the last step |
+    | linear | straight from 1 to the floor, reached behind the last step |
+    | cosine | half a cosine from 1 to the floor, reached behind the last step |
     | one_cycle | rises by a cosine from 1/25 during the warm-up, then falls by a cosine to 4e-6; momentum (or beta1) moves the other way by 0.1 |
     | plateau | divided by ten each time the monitored metric stalls for `patience` epochs |
 
@@ -53,7 +53,7 @@ class Schedule:
         if step < self.warmup:
             share = (step + 1) / self.warmup
             return _cosine(ONE_CYCLE_START, 1.0, share) if self.settings.name == "one_cycle" else share * self._plateau
-        done = min(1.0, (step - self.warmup + (self.warmup > 0)) / max(1, self.steps - self.warmup - (self.warmup == 0)))
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
         floor = self.settings.floor
         match self.settings.name:
             case "constant":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,20 +16,17 @@ import numpy as np
 
 from recurra.config import Settings, load_settings
 from recurra.data.batch import Batch
-from recurra.data.augment import Augmentation
-from recurra.data.buckets import LengthBuckets
 from recurra.data.hub import HUB_DATA_SETS
-from recurra.data.loader import Loader
 from recurra.data.read import Table, read, resolve
 from recurra.data.split import Part
 from recurra.data.vectors import vector_size
 from recurra.errors import DataError, OutputExists, SettingsError
 from recurra.features.text import TextFeature, TokenEmbedding
 from recurra.model.folder import write_file
-from recurra.model.inference import row_lengths
 from recurra.model.model import Model
 from recurra.model.network import Network
 from recurra.training.fit import FitResult, fit
+from recurra.training.loaders import loaders
 from recurra.training.prepare import Plan, Prepared, make_plan, prepare
 from recurra.training.results import Timings, measure, write_results
 from recurra.training.seeds import seed_everything
@@ -38,8 +34,11 @@ from recurra.training.seeds import seed_everything
 __all__ = ["plan", "print_line", "train"]
 
 Show = Callable[[str], None]
-KNOWN_TARGETS = {"languages": "language", **dict.fromkeys(HUB_DATA_SETS, "label")}
-"""The column to predict in data sets known by name."""
+KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
+    "languages": {"target": "language", "text.tokenizer": "character"},
+    **{name: {"target": "label"} for name in HUB_DATA_SETS},
+}
+"""What is set for data known by name, where the user sets nothing else."""
 WORK = "training"
 """Folder inside the output where checkpoints and logs live."""
 
@@ -82,7 +81,7 @@ def train(
     Raises:
         RecurraError: see `recurra.errors`; the message says what to do.
     """
-    chosen = load_settings(settings, {"target": target} if target else None)
+    chosen = load_settings(_known_settings(data), settings, {"target": target} if target else None)
     if output is None:
         if resume:
             raise SettingsError("resume goes on with a training in an output folder: name it.")
@@ -93,13 +92,13 @@ def train(
     return _Job(data, chosen, folder, validation=validation, test=test, show=show).run(resume=resume)
 
 
-def plan(data: Any, *, validation: Any = None, test: Any = None, settings: Settings, show: Show | None = None) -> dict[str, Any]:
+def plan(data: Any, *, validation: Any = None, test: Any = None, settings: Any = None, show: Show | None = None) -> dict[str, Any]:
     """What a training would do: resolved settings, columns with types and reasons, rows by part, parameter count.
 
     The rows are read and encoded (and stay in the cache for the training), so that what is told is what will happen.
     """
     with TemporaryDirectory(prefix="recurra-") as folder:
-        job = _Job(data, settings, Path(folder), validation=validation, test=test, show=show)
+        job = _Job(data, load_settings(_known_settings(data), settings), Path(folder), validation=validation, test=test, show=show)
         prepared = job.prepare()
         network = job.build(prepared)
     if show is not None:
@@ -113,6 +112,10 @@ def plan(data: Any, *, validation: Any = None, test: Any = None, settings: Setti
         "rows": prepared.facts.rows,
         "parameters": network.parameter_count,
     }
+
+
+def _known_settings(data: Any) -> Mapping[str, Any] | None:
+    return KNOWN_SETTINGS.get(data) if isinstance(data, str) else None
 
 
 def _claim(folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -182,9 +185,8 @@ class _Job:
 
     def prepare(self) -> Prepared:
         """Read, infer, split, fit features, encode."""
-        settings = self.settings
         tables = self._tables()
-        planned = make_plan(tables, _with_vector_size(settings))
+        planned = make_plan(tables, _with_vector_size(self.settings))
         for line in _columns_table(planned):
             self.say(line)
         prepared = prepare(tables, planned)
@@ -199,8 +201,6 @@ class _Job:
     def _tables(self) -> list[tuple[Table, Part | None]]:
         data = self.settings.data
         found = resolve(self.data, on_error=data.on_error, join=data.join)
-        if self.settings.target is None and isinstance(self.data, str):
-            self.settings = self.settings.model_copy(update={"target": KNOWN_TARGETS.get(self.data)})
         tables: list[tuple[Table, Part | None]] = [(found["train"], None)]
         for part, given in ((Part.VALIDATION, self.validation), (Part.TEST, self.test)):
             if given is not None:
@@ -248,39 +248,14 @@ class _Job:
         )
 
     def _keep_plan(self, prepared: Prepared, *, resume: bool) -> None:
-        """Note down what is trained, so that it is not resumed with other data or settings."""
+        """Note down what is trained, so that it is not resumed with other data; `fit` compares the settings."""
         path = self.folder / WORK / "plan.json"
-        now = {"fingerprint": prepared.facts.fingerprint, "settings": prepared.plan.settings.model_dump(mode="json")}
+        now = {"fingerprint": prepared.facts.fingerprint}
         if resume and path.is_file():
             before = json.loads(path.read_text(encoding="utf-8"))
             if before["fingerprint"] != now["fingerprint"]:
                 raise OutputExists(f"The training in {str(self.folder)!r} was started on other data: give the same data, or start anew with --overwrite.")
-            different = _differences(before["settings"], now["settings"])
-            if different:
-                raise OutputExists(
-                    f"The training in {str(self.folder)!r} was started with other settings ({', '.join(different)}): give the same, or start anew with --overwrite."
-                )
         write_file(path, (json.dumps({**now, "started": datetime.now(UTC).isoformat()}, indent=1) + "\n").encode())
-
-
-def loaders(prepared: Prepared) -> tuple[Loader, Loader | None]:
-    """Batches of the training rows, shuffled and with noise, and of the validation rows where there are any."""
-    settings = prepared.plan.settings
-    chosen = settings.training
-    lengths = row_lengths(prepared.inputs)
-    targets = {prepared.head.name: prepared.targets}
-    noise = {}
-    for feature in prepared.features:
-        if isinstance(feature, TextFeature):
-            noise[feature.name] = Augmentation(settings.augmentation, feature.tokenizer)
-    rows = prepared.part(Part.TRAIN)
-    buckets = LengthBuckets(lengths[rows], batch_size=chosen.batch_size, batch_tokens=chosen.batch_tokens, seed=chosen.seed)
-    train_loader = Loader(prepared.inputs, buckets, targets=targets, rows=rows, augment=noise)
-    rows = prepared.part(Part.VALIDATION)
-    if not len(rows):
-        return train_loader, None
-    buckets = LengthBuckets(lengths[rows], batch_size=4 * chosen.batch_size, batch_tokens=2 * chosen.batch_tokens, shuffle=False)
-    return train_loader, Loader(prepared.inputs, buckets, targets=targets, rows=rows)
 
 
 def _with_vector_size(settings: Settings) -> Settings:
@@ -296,18 +271,6 @@ def _columns_table(planned: Plan) -> list[str]:
     width = max(len(column.name) for column in planned.columns)
     lines = [f"  {column.name:<{width}}  {column.type:<8}  {column.reason}" for column in planned.columns if column.name != planned.settings.target]
     return ["columns:", *lines, f"target: {planned.settings.target}, {planned.task} ({planned.reason})"]
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the settings that differ."""
-    found = []
-    for name in now:
-        old, new = before.get(name), now[name]
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += _differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            found.append(f"{prefix}{name}")
-    return found
 
 
 def _headline(model: Model, metrics: Mapping[str, Mapping[str, float]]) -> str:

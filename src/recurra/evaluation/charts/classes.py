@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from recurra.evaluation.charts.theme import BLUE, FULL, GREY, HALF, INK, MUTED, SERIES, axis, data, draw
+from recurra.evaluation.charts.theme import BLUE, FULL, GREY, GRID, HALF, INK, MUTED, SERIES, axis, data, draw, lookup, shorten
 
 __all__ = ["calibration", "confused_pairs", "confusion_matrix", "roc"]
 
@@ -42,7 +42,9 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> str:
         y=alt.Y("true:O", axis=_names_axis("true class", classes, named), scale=_places(size)),
     )
     cells = base.mark_rect(fill=_CELL, stroke=None).encode(
-        fillOpacity=alt.FillOpacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 1]), legend=None)
+        fillOpacity=alt.FillOpacity(
+            "share:Q", scale=alt.Scale(domain=[0, 1], range=[0.06 if size <= _WITH_NUMBERS else 0.25, 1]), legend=None
+        )
     )
     layers: list[Any] = [cells]
     if size <= _WITH_NUMBERS:
@@ -50,7 +52,10 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str]) -> str:
         layers.append(base.mark_text(fontSize=12).encode(text=alt.Text("count:Q", format=","), color=color))
     width = 560 if size <= _WITH_NUMBERS else 760
     height = 120 + size * 38 if size <= _WITH_NUMBERS else 640
-    return draw(alt.layer(*layers), width=width, height=height, description="Confusion matrix: true class by predicted class")
+    frame = alt.ViewBackground(stroke=GRID if size > _WITH_NUMBERS else None)
+    return draw(
+        alt.layer(*layers).properties(view=frame), width=width, height=height, description="Confusion matrix: true class by predicted class"
+    )
 
 
 def confused_pairs(counts: np.ndarray, classes: Sequence[str], *, limit: int = 15) -> str:
@@ -60,10 +65,11 @@ def confused_pairs(counts: np.ndarray, classes: Sequence[str], *, limit: int = 1
     order = np.argsort(-errors, axis=None, kind="stable")[:limit]
     true, predicted = np.unravel_index(order, errors.shape)
     support = counts.sum(axis=1)
+    # The marks around the arrow keep true left and predicted right where the names run from right to left.
     records = [
         {
             "place": place,
-            "pair": f"{_short(classes[i])} → {_short(classes[j])}",
+            "pair": f"{shorten(classes[i], 32)}‎ → ‎{shorten(classes[j], 32)}",
             "count": int(errors[i, j]),
             "label": f"{errors[i, j]:,} of {support[i]:,}",
         }
@@ -72,18 +78,20 @@ def confused_pairs(counts: np.ndarray, classes: Sequence[str], *, limit: int = 1
     ]
     if not records:
         return ""
-    names = [record["pair"] for record in records]
-    labels = axis(None, labelExpr=_lookup(names), labelLimit=420, labelColor=INK)
+    names = [str(record["pair"]) for record in records]
+    labels = axis(None, labelExpr=lookup(names), labelColor=INK)
     bars = alt.Chart(data(records)).encode(
         y=alt.Y("place:O", axis=labels, sort=None),
-        x=alt.X("count:Q", axis=axis("rows of the true class predicted as the other", tickMinStep=1, tickCount=6, format=",d")),
+        x=alt.X("count:Q", axis=axis("rows of the true class predicted as the other", tickCount=min(6, int(errors.max())), format=",d")),
     )
     text = bars.mark_text(align="left", dx=5, color=MUTED, fontSize=11).encode(text="label:N")
     # The longest bar leaves room for its label.
-    room = alt.Scale(domain=[0, max(record["count"] for record in records) * 1.18], nice=False)
+    room = alt.Scale(domain=[0, int(errors.max()) * 1.18], nice=False)
     bars.encoding.x.scale = room
     chart = alt.layer(bars.mark_bar(color=BLUE, height=alt.RelativeBandSize(0.62)), text)
-    return draw(chart, width=FULL, height=60 + 24 * len(records), description="The most frequent confusions: true class, predicted class, rows")
+    return draw(
+        chart, width=FULL, height=60 + 24 * len(records), description="The most frequent confusions: true class, predicted class, rows"
+    )
 
 
 def calibration(records: Sequence[Mapping[str, float]]) -> str:
@@ -112,13 +120,13 @@ def roc(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """ROC curves of at most eight classes, one against the rest; empty for more, where lines cannot be told apart."""
     if not 0 < len(curves) <= len(SERIES):
         return ""
-    names = [_short(name) for name in curves]
+    names = [shorten(name, 18) for name in curves]
     records = [
         {"class": str(place), "false": x, "true": y, "order": order}
         for place, curve in enumerate(curves.values())
         for order, (x, y) in enumerate(curve)
     ]
-    legend = alt.Legend(title=None, labelExpr=_lookup(names), columns=4)
+    legend = alt.Legend(title=None, labelExpr=lookup(names), columns=3)
     share = alt.Scale(domain=[0, 1], nice=False)
     lines = (
         alt.Chart(data(records))
@@ -132,7 +140,10 @@ def roc(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     )
     chance = alt.Chart(data([{"false": 0, "true": 0}, {"false": 1, "true": 1}])).mark_line(color=GREY, strokeDash=[4, 3], strokeWidth=1.5)
     return draw(
-        alt.layer(chance.encode(x="false:Q", y="true:Q"), lines), width=HALF, height=340, description="ROC curves, one class against the rest"
+        alt.layer(chance.encode(x="false:Q", y="true:Q"), lines),
+        width=HALF,
+        height=340,
+        description="ROC curves, one class against the rest",
     )
 
 
@@ -143,16 +154,5 @@ def _places(size: int) -> alt.Scale:
 def _names_axis(title: str, classes: Sequence[str], named: bool, *, slanted: bool = False) -> alt.Axis:
     if not named:
         return axis(f"{title} ({len(classes)} classes)", labels=False)
-    expression = _lookup([_short(name) for name in classes])
-    return axis(title, labelExpr=expression, labelColor=INK, labelAngle=-45 if slanted else 0, labelLimit=130)
-
-
-def _lookup(names: Sequence[str]) -> str:
-    """A Vega expression that turns the number of a category into its name."""
-    import json
-
-    return f"{json.dumps(list(names))}[datum.value]"
-
-
-def _short(name: str, limit: int = 32) -> str:
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+    expression = lookup([shorten(name, 20) for name in classes])
+    return axis(title, labelExpr=expression, labelColor=INK, labelAngle=-45 if slanted else 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
@@ -9,12 +11,13 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from recurra.evaluation.charts.theme import BLUE, FULL, GREY, HALF, INK, MUTED, ORANGE, SERIES, axis, data, draw
+from recurra.evaluation.charts.theme import BLUE, GREY, HALF, INK, MUTED, ORANGE, SERIES, axis, data, draw, shorten
 
 __all__ = ["gradient_by_distance", "gradient_by_layer", "learning_curve", "length_distribution"]
 
 _MOST_LAYERS = len(SERIES)
 _BINS = 40
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def learning_curve(history: Sequence[Mapping[str, float]], quantity: str, *, title: str, best_epoch: int | None = None) -> str:
@@ -67,7 +70,8 @@ def gradient_by_layer(records: Sequence[Mapping[str, float | int | str]]) -> str
         color=_series(layers),
     )
     return draw(
-        alt.layer(lines.mark_line(strokeWidth=2), lines.mark_point(filled=True, size=30, opacity=1)), description="Norm of the gradient by layer and epoch"
+        alt.layer(lines.mark_line(strokeWidth=2), lines.mark_point(filled=True, size=30, opacity=1)),
+        description="Norm of the gradient by layer and epoch",
     )
 
 
@@ -83,9 +87,7 @@ def gradient_by_distance(records: Sequence[Mapping[str, float | int | str]]) -> 
     epochs = sorted({record["epoch"] for record in kept})
     ends = dict.fromkeys((epochs[-1], epochs[0]))
     layers = _names(kept)
-    shown = [
-        {**record, "time": f"epoch {record['epoch']}"} for record in kept if record["epoch"] in ends and record["layer"] in layers
-    ]
+    shown = [{**record, "time": f"epoch {record['epoch']}"} for record in kept if record["epoch"] in ends and record["layer"] in layers]
     names = [f"epoch {epoch}" for epoch in ends]
     dash = alt.StrokeDash("time:N", sort=names, scale=alt.Scale(domain=names, range=[[1, 0], [4, 3]][: len(names)]), title=None)
     lines = alt.Chart(data(shown)).mark_line(strokeWidth=2)
@@ -98,7 +100,9 @@ def gradient_by_distance(records: Sequence[Mapping[str, float | int | str]]) -> 
     return draw(alt.layer(chart), description="Norm of the gradient by distance in time")
 
 
-def length_distribution(lengths: Sequence[int] | np.ndarray, *, unit: str = "token", max_length: int | None = None, width: int = HALF) -> str:
+def length_distribution(
+    lengths: Sequence[int] | np.ndarray, *, unit: str = "token", max_length: int | None = None, width: int = HALF
+) -> str:
     """Histogram of sequence lengths.
 
     The longest half percent share the last bar, so that one very long text does not flatten all the others.
@@ -138,7 +142,7 @@ def length_distribution(lengths: Sequence[int] | np.ndarray, *, unit: str = "tok
 
 
 def _positive(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [{**record, "layer": str(record["layer"])} for record in records if isfinite(record["norm"]) and record["norm"] > 0]
+    return [{**record, "layer": shorten(str(record["layer"]))} for record in records if isfinite(record["norm"]) and record["norm"] > 0]
 
 
 def _names(records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -163,5 +167,10 @@ def _log(field: str, title: str, records: Sequence[Mapping[str, Any]]) -> alt.Y:
     low, high = int(np.floor(np.log10(min(norms)))), int(np.ceil(np.log10(max(norms))))
     high = max(high, low + 1)
     every = max(1, -(-(high - low) // 7))
-    ticks = [10.0**power for power in range(low, high + 1, every)]
-    return alt.Y(field, axis=axis(title, values=ticks, format=".0e"), scale=alt.Scale(type="log", domain=[10.0**low, 10.0**high], nice=False))
+    ticks = {10.0**power: f"10{str(power).translate(_SUPERSCRIPT)}" for power in range(low, high + 1, every)}
+    labels = f"{json.dumps({str(round(math.log10(tick))): text for tick, text in ticks.items()})}[round(log(datum.value) / LN10)]"
+    return alt.Y(
+        field,
+        axis=axis(title, values=list(ticks), labelExpr=labels),
+        scale=alt.Scale(type="log", domain=[10.0**low, 10.0**high], nice=False),
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import altair as alt
 import numpy as np
 
-from recurra.evaluation.charts.theme import BLUE, GREY, axis, data, draw
+from recurra.evaluation.charts.theme import BLUE, GREY, axis, data, draw, shorten
 
 __all__ = ["predicted_against_true", "residuals"]
 
-_MOST_POINTS = 1_500
+_MOST_POINTS = 1_000
 """More points make the page heavy and show no more; a random choice is drawn."""
 
 
@@ -32,7 +32,9 @@ def predicted_against_true(predictions: np.ndarray, targets: np.ndarray, *, targ
     horizontal = alt.X("true:Q", scale=scale, axis=axis(f"true {_quantity(target, unit)}", tickCount=6))
     vertical = alt.Y("predicted:Q", scale=scale, axis=axis(f"predicted {_quantity(target, unit)}", tickCount=6))
     points = alt.Chart(data(records)).mark_point(filled=True, size=18, color=BLUE, opacity=0.4).encode(x=horizontal, y=vertical)
-    line = alt.Chart(data([{"true": end, "predicted": end} for end in (low, high)])).mark_line(color=GREY, strokeDash=[4, 3], strokeWidth=1.5)
+    line = alt.Chart(data([{"true": end, "predicted": end} for end in (low, high)])).mark_line(
+        color=GREY, strokeDash=[4, 3], strokeWidth=1.5
+    )
     return draw(alt.layer(points, line.encode(x=horizontal, y=vertical)), height=400, description="Predicted against true numbers")
 
 
@@ -48,7 +50,7 @@ def residuals(predictions: np.ndarray, targets: np.ndarray, *, target: str, unit
         .mark_point(filled=True, size=18, color=BLUE, opacity=0.4)
         .encode(
             x=alt.X("predicted:Q", scale=tight, axis=axis(f"predicted {_quantity(target, unit)}", tickCount=6)),
-            y=alt.Y("error:Q", scale=tight, axis=axis(f"error, predicted minus true{f' ({unit})' if unit else ''}", tickCount=6)),
+            y=alt.Y("error:Q", scale=tight, axis=axis(f"error, predicted minus true{f' ({shorten(unit)})' if unit else ''}", tickCount=6)),
         )
     )
     zero = alt.Chart(data([{"error": 0}])).mark_rule(color=GREY, strokeDash=[4, 3], strokeWidth=1.5).encode(y="error:Q")
@@ -65,4 +67,4 @@ def _points(predictions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _quantity(target: str, unit: str) -> str:
-    return f"{target} ({unit})" if unit else target
+    return f"{shorten(target, 40)} ({shorten(unit)})" if unit else shorten(target, 40)

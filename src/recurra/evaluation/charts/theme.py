@@ -11,12 +11,29 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-__all__ = ["BLUE", "FULL", "GREY", "GRID", "HALF", "INK", "MUTED", "ORANGE", "SERIES", "Records", "axis", "data", "draw"]
+__all__ = [
+    "BLUE",
+    "FULL",
+    "GREY",
+    "GRID",
+    "HALF",
+    "INK",
+    "MUTED",
+    "ORANGE",
+    "SERIES",
+    "Records",
+    "axis",
+    "data",
+    "draw",
+    "lookup",
+    "shorten",
+]
 
 INK, MUTED, GRID, GREY = "#1d1c1a", "#6a675f", "#e4e0d8", "#98948a"
 BLUE, ORANGE = "#0072b2", "#d55e00"
@@ -28,14 +45,14 @@ HALF, FULL = 460, 940
 
 Records = Sequence[dict[str, Any]]
 
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Control characters, which neither XML nor HTML may hold."""
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Control characters and lone surrogates, which neither XML nor HTML may hold."""
 _FONT = "Inter, system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', 'DejaVu Sans', sans-serif"
 
 
 def data(records: Records) -> alt.Data:
     """Records as altair's inline data."""
-    return alt.Data(values=list(records))
+    return alt.Data(values=list(records))  # type: ignore[no-untyped-call]
 
 
 def axis(title: str | None, **options: Any) -> alt.Axis:
@@ -43,7 +60,7 @@ def axis(title: str | None, **options: Any) -> alt.Axis:
     return alt.Axis(title=title, **options)
 
 
-def draw(chart: alt.Chart | alt.LayerChart, *, width: int = HALF, height: int = 280, description: str) -> str:
+def draw(chart: alt.Chart | alt.LayerChart | alt.FacetChart, *, width: int = HALF, height: int = 280, description: str) -> str:
     """The chart as an SVG element, axes and titles inside the given size (pixels).
 
     Args:
@@ -55,11 +72,32 @@ def draw(chart: alt.Chart | alt.LayerChart, *, width: int = HALF, height: int = 
     import vl_convert
 
     styled = chart.properties(
-        width=width, height=height, background="transparent", autosize=alt.AutoSizeParams(type="fit", contains="padding"), description=description
+        width=width,
+        height=height,
+        background="transparent",
+        autosize=alt.AutoSizeParams(type="fit", contains="padding"),
+        description=description,
     )
-    specification = json.dumps(_configured(styled).to_dict(validate=False), ensure_ascii=False)
-    svg: str = vl_convert.vegalite_to_svg(specification.encode("utf-8", "replace").decode())  # lone surrogates cannot be drawn
-    return _unique_ids(_FORBIDDEN.sub("", svg))
+    return _unique_ids(vl_convert.vegalite_to_svg(_configured(styled).to_dict(validate=False)))
+
+
+def shorten(name: str, limit: int = 24) -> str:
+    """A name fit to be drawn: without characters that cannot be, and cut to a width of so many Latin letters.
+
+    Chinese, Japanese and Korean characters and emoji count two, combining marks nothing.
+    """
+    printable = _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", name)
+    width = 0
+    for place, character in enumerate(printable):
+        width += 0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if width > limit:
+            return printable[: max(place - 1, 1)] + "…"
+    return printable
+
+
+def lookup(names: Sequence[str]) -> str:
+    """A Vega expression that turns the number of a category into its name."""
+    return f"{json.dumps(list(names), ensure_ascii=False)}[datum.value]"
 
 
 def _configured(chart: Any) -> Any:
@@ -67,19 +105,20 @@ def _configured(chart: Any) -> Any:
     return (
         chart.configure(font=_FONT, padding=2)
         .configure_view(stroke=None)
-        .configure_mark(aria=False)  # the whole picture has one description; one for each of 1,500 points helps nobody
+        .configure_mark(aria=False)  # the whole picture has one description; one for each of 1,000 points helps nobody
         .configure_axis(
             **label,
             titleFontWeight="normal",
             titlePadding=8,
             labelPadding=5,
-            labelLimit=170,
+            labelLimit=0,  # names are cut by `shorten`: Vega cuts emoji in two
+            labelFlush=False,
             gridColor=GRID,
             gridWidth=1,
             domain=False,
             ticks=False,
         )
-        .configure_legend(**label, titleFontWeight="normal", orient="top", symbolStrokeWidth=2.5, symbolSize=90, labelLimit=220, offset=6)
+        .configure_legend(**label, titleFontWeight="normal", orient="top", symbolStrokeWidth=2.5, symbolSize=60, labelLimit=0, offset=6)
     )
 
 

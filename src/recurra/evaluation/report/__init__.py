@@ -6,14 +6,13 @@ from recurra.evaluation.report.content import (
     ClassResults,
     ColumnSummary,
     DataSummary,
-    ErrorExample,
     LabelResults,
     NumberResults,
     Report,
-    Result,
     Training,
 )
 from recurra.evaluation.report.page import render_report, write_report
+from recurra.evaluation.results import ErrorExample, Result
 
 __all__ = [
     "ClassResults",

@@ -7,38 +7,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recurra.evaluation.comparison import Comparison, Task
+from recurra.evaluation.comparison import Comparison
+from recurra.evaluation.results import ErrorExample, Result, Task
 
 __all__ = [
     "ClassResults",
     "ColumnSummary",
     "DataSummary",
-    "ErrorExample",
     "LabelResults",
     "NumberResults",
     "Report",
-    "Result",
     "Training",
 ]
-
-
-@dataclass(frozen=True)
-class Result:
-    """The metrics of one model (the network or a baseline) on one part.
-
-    Attributes:
-        name: how the report calls it.
-        description: what it is, in half a sentence.
-        metrics: by name.
-        intervals: (low, high) by name of the metric, where there are any.
-        seconds: time its training took, where known.
-    """
-
-    name: str
-    description: str
-    metrics: Mapping[str, float]
-    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -136,25 +116,6 @@ class NumberResults:
 
 
 @dataclass(frozen=True)
-class ErrorExample:
-    """A row the model got wrong.
-
-    Attributes:
-        row: where it stands, such as "test.csv:17", or its number.
-        text: its input; the report cuts it.
-        true: what it is.
-        predicted: what the model said.
-        score: probability of what the model said (0 to 1); for numbers the error, in the target's unit.
-    """
-
-    row: str
-    text: str
-    true: str
-    predicted: str
-    score: float
-
-
-@dataclass(frozen=True)
 class Report:
     """All that `write_report` puts on the page; everything but the first four may be left empty.
 
@@ -166,6 +127,7 @@ class Report:
         part: what they are measured on: test, or validation where there is no test part.
         baselines: the same metrics of the baselines.
         comparison: the network against the linear baseline.
+        confidence: level of all intervals.
         data: the table.
         training: the course of the training.
         results: details by task.
@@ -183,6 +145,7 @@ class Report:
     part: str = "test"
     baselines: Sequence[Result] = ()
     comparison: Comparison | None = None
+    confidence: float = 0.95
     data: DataSummary = field(default_factory=DataSummary)
     training: Training = field(default_factory=Training)
     results: ClassResults | LabelResults | NumberResults | None = None

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recurra.evaluation.comparison import MAIN_METRIC
+from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.report.content import Report, Training
-from recurra.evaluation.report.quantities import count, duration, interval, metric, number, per_cent, points
+from recurra.evaluation.report.quantities import count, duration, inline, interval, metric, number, per_cent, points
+from recurra.evaluation.results import MAIN_METRIC
 
 __all__ = ["GradientFlow", "calibration_sentence", "course_sentence", "gradient_flow", "length_sentence", "overlap_sentence", "verdict"]
 
@@ -35,20 +36,178 @@ def verdict(report: Report) -> str:
     cost = f", and trains in {duration(linear.seconds)}" if linear.seconds is not None else ""
     if report.comparison is None:
         return _unpaired(report, name, linear.metrics[name], cost)
-    gain, low, high = (abs(value) for value in (report.comparison.gain, report.comparison.low, report.comparison.high))
-    level = f"{100 * report.comparison.confidence:g}% interval"
-    shown = metric(name).label if metric(name).label.isupper() else metric(name).label.lower()
-    written = points if metric(name).share else number
-    better, less = ("more", "less") if metric(name).higher else ("less", "more")
-    unit = f" {shown}" if not metric(name).share else ""
-    of = f"{written(gain)}{unit}" if not metric(name).share else f"{written(gain)} of {shown}"
-    span = f"({level} {_span(report.comparison.low, report.comparison.high, name)}, same rows)"
+    gain = _gain(report.comparison)
     if report.comparison.verdict == "better":
-        return f"The recurrent network pays: {of} {better} than the linear model {span}."
+        return f"The recurrent network pays: {gain}."
     if report.comparison.verdict == "worse":
-        return f"The recurrent network does not pay here: {of} {less} than the linear model {span}, which is simpler{cost}."
-    del low, high
+        return f"The recurrent network does not pay here: {gain}. The linear model is simpler{cost}."
     return (
-        f"The two cannot be told apart: {of} {better if report.comparison.gain >= 0 else less} than the linear model "
-        f"{span}, and the interval includes zero. The linear model is simpler{cost}."
+        f"The recurrent network and the linear model cannot be told apart: {gain}, which includes zero. The linear model is simpler{cost}."
     )
+
+
+def _gain(comparison: Comparison) -> str:
+    """Such as "1.2 points of accuracy more than the linear model (95% interval 0.4 to 2.0, on the same rows)"."""
+    shown, ahead = metric(comparison.metric), comparison.gain >= 0
+    name = inline(comparison.metric)
+    low, high = (comparison.low, comparison.high) if ahead else (-comparison.high, -comparison.low)
+    level = f"{100 * comparison.confidence:g}% interval"
+    if shown.share:
+        bounds = f"{100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
+        what = f"{points(comparison.gain)} of {name} {'more' if ahead else 'less'} than the linear model"
+    else:
+        bounds = f"{number(low)} to {number(high)}"
+        what = f"{name} {'better' if ahead else 'worse'} by {number(abs(comparison.gain))} than the linear model’s"
+    return f"{what} ({level} {bounds}, on the same rows)"
+
+
+def _unpaired(report: Report, name: str, linear: float, cost: str) -> str:
+    value, shown = report.model.metrics[name], metric(name)
+    ahead = value >= linear if shown.higher else value <= linear
+    both = f"{shown.write(value)} against {shown.write(linear)}"
+    bounds = report.model.intervals.get(name)
+    if bounds is None:
+        return f"{shown.label} {both} of the linear model; without intervals, a small difference may be chance."
+    if bounds[0] <= linear <= bounds[1]:
+        return f"The recurrent network and the linear model cannot be told apart: {both}, inside the interval {interval(name, bounds)}."
+    if ahead:
+        return f"The recurrent network pays: {inline(name)} {both} of the linear model, outside the interval {interval(name, bounds)}."
+    return f"The recurrent network does not pay here: {inline(name)} {both} of the linear model, which is simpler{cost}."
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """What the gradient does on its way back through time, at the last epoch measured.
+
+    Attributes:
+        state: vanishing, healthy or exploding; unknown where nothing was measured.
+        share: norm at the far end over norm at the near end, of the worst layer.
+        distance: steps between the two.
+        sentence: the same in words.
+    """
+
+    state: Literal["vanishing", "healthy", "exploding", "unknown"]
+    share: float
+    distance: int
+    sentence: str
+
+
+def gradient_flow(training: Training) -> GradientFlow:
+    """Read the gradient by distance in time: does it vanish, explode, or arrive?
+
+    The near end is the largest norm among the nearest tenth of the distances, the far end the median of the furthest tenth.
+    """
+    records = [record for record in training.gradient_distances if isinstance(record["norm"], (int, float))]
+    if not records:
+        return GradientFlow("unknown", float("nan"), 0, "")
+    last = max(record["epoch"] for record in records)
+    layers: dict[str, list[tuple[int, float]]] = {}
+    for record in records:
+        if record["epoch"] == last:
+            layers.setdefault(str(record["layer"]), []).append((int(record["distance"]), float(record["norm"])))
+    shares = {name: _far_share(pairs) for name, pairs in layers.items() if len(pairs) > 1}
+    if not shares:
+        return GradientFlow("unknown", float("nan"), 0, "")
+    broken = [name for name, (share, _) in shares.items() if not isfinite(share)]
+    name = broken[0] if broken else max(shares, key=lambda layer: abs(np.log10(max(shares[layer][0], 1e-300))))
+    share, distance = shares[name]
+    where = f"In epoch {last} the gradient that reaches {count(distance)} steps back"
+    of = f" (layer {name})" if len(shares) > 1 else ""
+    if not isfinite(share) or share > _EXPLODED:
+        size = f"is {share:,.0f} times as large as near the end" if isfinite(share) else "is not finite"
+        advice = "lower the learning rate, clip harder (training.clip_norm) or use gated cells"
+        return GradientFlow("exploding", share, distance, f"{where} {size}{of}: it explodes. To tame it, {advice}.")
+    if share < _VANISHED:
+        advice = (
+            "what stands that far back is hardly learnt. Gated cells, orthogonal initialization, a forget bias of 1 or mean pooling help"
+        )
+        return GradientFlow(
+            "vanishing", share, distance, f"{where} is {_small(share)} of that near the end{of}: it vanishes, and {advice}."
+        )
+    return GradientFlow(
+        "healthy", share, distance, f"{where} is {_small(share)} of that near the end{of}: it neither vanishes nor explodes."
+    )
+
+
+def _far_share(pairs: Sequence[tuple[int, float]]) -> tuple[float, int]:
+    ordered = sorted(pairs)
+    tenth = max(1, len(ordered) // 10)
+    near = max(norm for _, norm in ordered[:tenth])
+    far = float(np.median([norm for _, norm in ordered[-tenth:]]))
+    distance = ordered[-1][0] - ordered[0][0]
+    if not isfinite(near) or not isfinite(far):
+        return float("inf"), distance
+    return (far / near if near > 0 else (float("inf") if far > 0 else 0.0)), distance
+
+
+def _small(share: float) -> str:
+    if share >= 2:
+        return f"{share:.1f} times"
+    return (
+        f"{100 * share:.0f}%"
+        if share >= 0.1
+        else f"{100 * share:.2g}%"
+        if share >= 1e-4
+        else f"{share:.0e}".replace("e-0", "e-").replace("-", "−")
+    )
+
+
+def course_sentence(training: Training) -> str:
+    """Which epoch was kept, and whether the network learnt its training rows by heart afterwards."""
+    losses = [
+        (record["epoch"], record["validation_loss"]) for record in training.history if isfinite(record.get("validation_loss", float("nan")))
+    ]
+    epochs = len(training.history)
+    if not epochs:
+        return ""
+    monitor = f" by validation {inline(training.monitor)}" if training.monitor else ""
+    kept = f"The weights of epoch {training.best_epoch} of {epochs} were kept{monitor}. " if training.best_epoch is not None else ""
+    if epochs == 1:
+        return f"{kept}One epoch draws no curve: train longer to see one."
+    if not losses:
+        return kept.strip()
+    best = min(losses, key=lambda pair: pair[1])
+    if losses[-1][1] > 1.1 * best[1]:
+        return (
+            f"{kept}The validation loss was lowest after epoch {best[0]} and has risen by {per_cent(losses[-1][1] / best[1] - 1)} since: "
+            "from there on the network learns its training rows by heart."
+        )
+    if best[0] == losses[-1][0]:
+        return f"{kept}The validation loss was still falling at the end: more epochs may help."
+    return f"{kept}The validation loss levelled off after epoch {best[0]}."
+
+
+def calibration_sentence(records: Sequence[Mapping[str, float]]) -> str:
+    """Whether the model is surer than it should be, or less sure."""
+    rows = sum(record["count"] for record in records)
+    if not rows:
+        return ""
+    confidence, accuracy = (sum(record["count"] * record[key] for record in records) / rows for key in ("confidence", "accuracy"))
+    gap = confidence - accuracy
+    both = f"Mean confidence {per_cent(confidence)}, right {per_cent(accuracy)}"
+    if abs(gap) < 0.01:
+        return f"{both}: on the whole the probabilities can be taken at their word."
+    if gap > 0:
+        return f"{both}: the model is surer than it should be, by {points(gap)}."
+    return f"{both}: the model is more often right than it claims, by {points(gap)}."
+
+
+def length_sentence(lengths: Any, unit: str) -> str:
+    """Median, 95th percentile and longest."""
+    values = np.asarray(lengths)
+    if not len(values):
+        return ""
+    middle, long = (f"{np.quantile(values, share):,.0f}" for share in (0.5, 0.95))
+    empty = int((values == 0).sum())
+    blank = "" if not empty else " 1 row is empty." if empty == 1 else f" {count(empty)} rows are empty."
+    return f"Median {middle} {unit}s; 95% of the rows have at most {long}, the longest {count(values.max())}.{blank}"
+
+
+def overlap_sentence(overlap: Mapping[str, int], rows: Mapping[str, int]) -> str:
+    """How many rows of a part also stand in the training part: figures on those measure memory, not skill."""
+    found = [
+        f"{count(n)} of {count(rows[part])} {part} rows" if part in rows else f"{count(n)} {part} rows" for part, n in overlap.items() if n
+    ]
+    if not found:
+        return "No input of the other parts also stands in the training part." if overlap else ""
+    return f"{' and '.join(found)} have an input that also stands in the training part: on those the network is tested on what it has seen."

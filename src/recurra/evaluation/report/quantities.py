@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 
-__all__ = ["METRICS", "Metric", "count", "duration", "interval", "metric", "number", "per_cent", "points"]
+__all__ = ["METRICS", "Metric", "count", "duration", "inline", "interval", "metric", "number", "per_cent", "points"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,12 @@ def metric(name: str) -> Metric:
     return METRICS.get(name, Metric(name.replace("_", " ").capitalize(), False, "loss" not in name and "error" not in name))
 
 
+def inline(name: str) -> str:
+    """The label as it stands inside a sentence: accuracy, micro F1, RMSE."""
+    label = metric(name).label
+    return label if label[1:2].isupper() or label[1:2] == "²" else label[0].lower() + label[1:]
+
+
 def per_cent(value: float) -> str:
     """0.9012 as 90.1%."""
     return f"{100 * value:.1f}%" if isfinite(value) else "–"
@@ -69,8 +75,14 @@ def number(value: float) -> str:
     """Three decimals between 0.001 and 10, else four significant digits."""
     if not isfinite(value):
         return "–"
-    text = f"{value:.3f}" if 1e-3 <= abs(value) < 10 or value == 0 else f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
-    return text.replace("-", "−")
+    size = abs(value)
+    if 1e4 <= size < 1e9:
+        text = f"{value:,.0f}"
+    elif 1e-3 <= size < 10 or size < 1e-5:
+        text = f"{value:.3f}"
+    else:
+        text = f"{value:.4g}" if size >= 10 else f"{value:.1g}"
+    return "0.000" if text == "-0.000" else text.replace("-", "−")
 
 
 def interval(name: str, bounds: tuple[float, float]) -> str:

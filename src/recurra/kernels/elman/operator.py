@@ -50,7 +50,7 @@ def elman_recurrence(
     Source: Elman 1990, figure 2; torch.nn.RNN's two biases.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    chosen = choose_backend("elman", backend, resets, noise)
+    chosen = choose_backend("elman", backend, x.shape[1], resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
     if chosen == "aten":

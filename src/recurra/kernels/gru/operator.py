@@ -51,7 +51,7 @@ def gru_recurrence(
     Source: Cho et al. 2014, equations 5 to 8, with r after the product and z and 1 - z exchanged, as torch.nn.GRU.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    chosen = choose_backend("gru", backend, resets, noise)
+    chosen = choose_backend("gru", backend, x.shape[1], resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
     if chosen == "aten":

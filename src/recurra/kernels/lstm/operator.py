@@ -50,7 +50,7 @@ def lstm_recurrence(
     Source: Gers, Schmidhuber & Cummins 2000, equations 2 to 6, without peepholes; torch.nn.LSTM's two biases.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    chosen = choose_backend("lstm", backend, resets, noise)
+    chosen = choose_backend("lstm", backend, x.shape[1], resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
     if chosen == "aten":

@@ -1,0 +1,112 @@
+"""What a recurrent unit is: the base class of every cell, built in or written by a user.
+
+Dropouts, layers, directions and pooling are not here; they are `recurra.layers`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from recurra.kernels.dispatch import check_input
+from recurra.kernels.loop import Resets, run_loop
+from recurra.kernels.state import ElmanState
+from recurra.shapes import Bool, Float, Int, Tensor
+
+__all__ = ["Cell"]
+
+
+class Cell(nn.Module):
+    """A recurrent unit.
+
+    A new one defines its parameters and `step`, and runs everywhere:
+
+        class Leaky(Cell):
+            def __init__(self, input_size: int, hidden_size: int) -> None:
+                super().__init__(input_size, hidden_size)
+                self.read = nn.Linear(input_size, hidden_size)
+                self.rate = nn.Parameter(torch.zeros(hidden_size))
+
+            def step(self, x, state):
+                rate = self.rate.sigmoid()
+                h = rate * state.h + (1 - rate) * self.read(x).tanh()
+                return h, ElmanState(h)
+
+    `recurra.testing.assert_conforms(Leaky(3, 4))` says whether it keeps the contract: a whole sequence equals any chunks
+    of it and single steps, gradients included; padding and the other rows of the batch change nothing.
+
+    Attributes:
+        input_size: F, features of an input step.
+        hidden_size: H, units.
+        output_size: features of an output step; H unless a cell says otherwise.
+        state_type: NamedTuple of the state.
+    """
+
+    state_type: ClassVar[type[Any]] = ElmanState
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+            if size < 1:
+                raise ValueError(f"{name} must be 1 or more, not {size}.")
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.output_size = hidden_size
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The state before the first step: zeros (B, H) in every field, unless a cell says otherwise."""
+        like = next(self.parameters(), torch.empty(0))
+        return self.state_type(*(like.new_zeros(batch_size, self.hidden_size) for _ in self.state_type._fields))
+
+    def step(self, x: Float[Tensor, "B F"], state: Any) -> tuple[Float[Tensor, "B D"], Any]:
+        """One step.
+
+        Args:
+            x: inputs.
+            state: the state before.
+
+        Returns:
+            The output and the state after.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no step(x, state): define it.")
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T F"],
+        state: Any = None,
+        *,
+        lengths: Int[Tensor, " B"] | None = None,
+        reset: Bool[Tensor, "B T"] | None = None,
+        reverse: bool = False,
+    ) -> tuple[Float[Tensor, "B T D"], Any]:
+        """All steps of all rows.
+
+        Args:
+            x: inputs; what stands beyond a row's length means nothing (NaN included).
+            state: the state before the first step read; `initial_state` when None.
+            lengths: real steps of each row, on any device, unsorted, 0 allowed; None when all are real.
+            reset: true where the state starts anew before the step is read.
+            reverse: read each row from its last real step to its first.
+
+        Returns:
+            Outputs in the order of the input, zero in the padding, and the state after the last step read.
+        """
+        state = self.initial_state(len(x)) if state is None else state
+        resets = self._resets(reset)
+        check_input(x, state, self.input_size, lengths, resets)
+        if x.shape[0] * x.shape[1] == 0:
+            return x.new_zeros(*x.shape[:2], self.output_size), state
+        return run_loop(self.step, x, state, lengths=lengths, resets=resets, reverse=reverse)
+
+    def explain_backend(self) -> str:
+        """What computes this cell as it stands (training or evaluation), and why."""
+        return "reference: this cell has no kernel of its own, so its step runs in a Python loop"
+
+    def extra_repr(self) -> str:
+        """Sizes, for `print(cell)`."""
+        return f"{self.input_size}, {self.hidden_size}"
+
+    def _resets(self, reset: Tensor | None) -> Resets | None:
+        return None if reset is None else Resets(reset, self.initial_state(len(reset)))

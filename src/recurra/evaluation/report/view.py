@@ -1,0 +1,301 @@
+"""What the page shows, section by section: content turned into charts, sentences and written numbers, ready for the template.
+
+Not inside: the template and its escaping (`page`), the sentences (`prose`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from recurra.evaluation import charts
+from recurra.evaluation.report import prose
+from recurra.evaluation.report.content import ClassResults, LabelResults, NumberResults, Report, Training
+from recurra.evaluation.report.quantities import count, duration, inline, interval, metric, number, per_cent
+from recurra.evaluation.results import MAIN_METRIC, ErrorExample, Result
+from recurra.metrics.classification import per_class
+
+__all__ = ["page_view"]
+
+_LONGEST_EXCERPT, _LONGEST_VALUE = 320, 120
+_FEW_CLASSES = 30
+_SECTIONS = {
+    "data": "Data",
+    "lengths": "Lengths",
+    "training": "Learning curves",
+    "gradients": "Gradient flow",
+    "numbers": "Predictions",
+    "confusion": "Confusion",
+    "classes": "By class",
+    "calibration": "Calibration",
+    "errors": "Errors",
+    "timings": "Time",
+    "settings": "Settings",
+}
+_BASELINE_NAMES = {"majority": "Majority", "mean": "Mean", "tfidf_linear": "TF-IDF linear"}
+
+
+def page_view(report: Report) -> dict[str, Any]:
+    """All that the template shows, ready to print; a section whose parts are all empty is left out of `shown`."""
+    view: dict[str, Any] = {"charts": {}, "title": report.title, "lead": _lead(report)}
+    for part in (_result, _data, _training, _details, _errors, _run):
+        found = part(report)
+        view["charts"] |= found.pop("charts", {})
+        view |= found
+    view["shown"] = [key for key in _SECTIONS if _is_shown(key, view)]
+    names = {**_SECTIONS, "classes": f"By {view['noun'].lower()}"}
+    view["sections"] = [("result", "Result"), *((key, names[key]) for key in view["shown"])]
+    return view
+
+
+def _is_shown(key: str, view: Mapping[str, Any]) -> bool:
+    drawn = view["charts"]
+    return bool(
+        {
+            "data": view["source"] or view["data_facts"] or view["columns"] or view["left_out"],
+            "lengths": drawn["lengths"],
+            "training": drawn["curves"],
+            "gradients": drawn["gradient_distance"] or drawn["gradient_layer"],
+            "numbers": drawn["predicted"] or drawn["residuals"],
+            "confusion": drawn["confusion"] or drawn["pairs"],
+            "classes": view["class_rows"],
+            "calibration": drawn["calibration"] or drawn["roc"],
+            "errors": view["errors"],
+            "timings": view["timings"],
+            "settings": view["settings"] or view["facts"],
+        }[key]
+    )
+
+
+def _lead(report: Report) -> str:
+    what = {"classify": "Classification of", "labels": "Labels of", "regress": "Regression of"}[report.task]
+    parts = [f"{what} “{report.target}”", report.summary]
+    return " · ".join(part for part in parts if part)
+
+
+def _result(report: Report) -> dict[str, Any]:
+    name = MAIN_METRIC[report.task]
+    shown = metric(name)
+    ordered = sorted(report.baselines, key=lambda result: result.name != "tfidf_linear")  # the one to beat comes first
+    results = [replace(report.model, name="Recurrent network"), *(_named(result) for result in ordered)]
+    headline = None
+    if name in report.model.metrics:
+        rows = report.data.rows.get(report.part)
+        of = f"on {count(rows)} {report.part} rows" if rows else f"on the {report.part} part"
+        bounds = report.model.intervals.get(name)
+        headline = {
+            "value": shown.write(report.model.metrics[name]),
+            "label": f"{shown.label} {of}",
+            "interval": f"{100 * report.confidence:g}% interval {interval(name, bounds)}" if bounds else "",
+        }
+    warnings = []
+    if report.part == "train":
+        warnings.append(
+            "Nothing was held out. These figures are of the very rows the network learnt from: they say nothing about new ones."
+        )
+    elif report.part != "test":
+        warnings.append(
+            f"There is no test part. These figures are of the {report.part} part, which also chose the epoch: expect a little less on new rows."
+        )
+    ranked = [r for r in results if name in r.metrics]
+    records = [
+        {
+            "name": result.name,
+            "value": result.metrics[name],
+            "low": result.intervals.get(name, (result.metrics[name],))[0],
+            "high": result.intervals.get(name, (result.metrics[name],))[-1],
+            "text": shown.write(result.metrics[name]),
+        }
+        for result in ranked
+    ]
+    unit = "" if shown.share else ", in the target’s unit" if report.task == "regress" else ""
+    level = f", with {100 * report.confidence:g}% intervals" if report.model.intervals else ""
+    drawn = (
+        charts.results(records, title=f"{shown.label} on the {report.part} part{unit}{level}", share=shown.share)
+        if len(records) > 1
+        else ""
+    )
+    return {
+        "headline": headline,
+        "verdict": prose.verdict(report),
+        "warnings": warnings,
+        "results": results,
+        "metric_rows": _metric_rows(results),
+        "described": [(result.name, _description(result)) for result in results if result.description or result.seconds is not None],
+        "charts": {"results": drawn},
+    }
+
+
+def _named(result: Result) -> Result:
+    return replace(result, name=_BASELINE_NAMES.get(result.name, result.name))
+
+
+def _description(result: Result) -> str:
+    time = f"trained in {duration(result.seconds)}" if result.seconds is not None else ""
+    return "; ".join(part for part in (result.description, time) if part)
+
+
+def _metric_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    rows = []
+    for name in results[0].metrics:
+        shown = metric(name)
+        cells = [
+            (shown.write(result.metrics[name]), interval(name, result.intervals[name]) if name in result.intervals else "")
+            if name in result.metrics
+            else ("–", "")
+            for result in results
+        ]
+        better = "" if shown.higher else "lower is better"
+        rows.append({"label": shown.label, "cells": cells, "note": "; ".join(part for part in (shown.note, better) if part)})
+    return rows
+
+
+def _data(report: Report) -> dict[str, Any]:
+    data = report.data
+    facts = [(f"{part.capitalize()} rows", count(rows)) for part, rows in data.rows.items()]
+    if data.padding_waste is not None:
+        facts.append(("Padding in the batches", per_cent(data.padding_waste)))
+    lengths = [
+        (
+            name,
+            charts.length_distribution(values, unit=data.length_unit, max_length=data.max_length),
+            prose.length_sentence(values, data.length_unit),
+        )
+        for name, values in data.lengths.items()
+        if len(values)
+    ]
+    cut = [
+        (f"cut at {count(data.max_length)} {data.length_unit}s ({part})" if data.max_length else f"cut ({part})", n)
+        for part, n in data.truncated.items()
+    ]
+    return {
+        "source": data.source,
+        "data_facts": facts,
+        "overlap": prose.overlap_sentence(data.overlap, data.rows),
+        "left_out": [(reason, count(rows)) for reason, rows in [*data.left_out.items(), *cut] if rows],
+        "columns": [replace(column, example=_cut(column.example, _LONGEST_VALUE)) for column in data.columns],
+        "charts": {"lengths": lengths},
+    }
+
+
+def _training(report: Report) -> dict[str, Any]:
+    training = report.training
+    return {
+        "course": prose.course_sentence(training),
+        "gradients": prose.gradient_flow(training),
+        "charts": {
+            "curves": _curves(training, "loss" if report.task == "regress" else "loss (nats)"),
+            "gradient_layer": charts.gradient_by_layer(training.gradient_layers),
+            "gradient_distance": charts.gradient_by_distance(training.gradient_distances),
+        },
+    }
+
+
+def _curves(training: Training, loss: str) -> list[tuple[str, str, str]]:
+    names = {"loss": loss}
+    if training.monitor and training.monitor != "loss":
+        names[training.monitor] = inline(training.monitor)
+    drawn = [
+        (metric(quantity).label, charts.learning_curve(training.history, quantity, title=title, best_epoch=training.best_epoch), "")
+        for quantity, title in names.items()
+    ]
+    return [chart for chart in drawn if chart[1]]
+
+
+def _details(report: Report) -> dict[str, Any]:
+    results = report.results
+    drawn = dict.fromkeys(("confusion", "pairs", "calibration", "roc", "predicted", "residuals"), "")
+    view: dict[str, Any] = {"noun": "Class", "class_rows": [], "weakest": [], "calibration": "", "confusion_text": "", "numbered": False}
+    if isinstance(results, NumberResults):
+        shape = {"target": report.target, "unit": results.unit}
+        drawn["predicted"] = charts.predicted_against_true(results.predictions, results.targets, **shape)
+        drawn["residuals"] = charts.residuals(results.predictions, results.targets, **shape)
+        return {**view, "charts": drawn}
+    if isinstance(results, ClassResults):
+        figures: Mapping[str, Mapping[str, float]] = per_class(np.asarray(results.confusion), results.classes)
+        drawn |= _confusion(results)
+        drawn["roc"] = charts.roc(results.roc)
+        view |= {"numbered": len(results.classes) <= 12, "confusion_text": _confusion_text(results)}
+    elif isinstance(results, LabelResults):
+        figures, view["noun"] = results.per_label, "Label"
+    else:
+        return {**view, "charts": drawn}
+    drawn["calibration"] = charts.calibration(results.reliability)
+    view["calibration"] = prose.calibration_sentence(results.reliability)
+    view["class_rows"] = [_class_row(name, values) for name, values in figures.items()]
+    if len(figures) > _FEW_CLASSES:
+        present = {name: values for name, values in figures.items() if "f1" in values}
+        view["weakest"] = [_class_row(name, present[name]) for name in sorted(present, key=lambda name: present[name]["f1"])[:15]]
+    return {**view, "charts": drawn}
+
+
+def _confusion(results: ClassResults) -> dict[str, str]:
+    counts = np.asarray(results.confusion)
+    pairs = charts.confused_pairs(counts, results.classes) if len(results.classes) > 4 else ""
+    return {"confusion": charts.confusion_matrix(counts, results.classes), "pairs": pairs}
+
+
+def _confusion_text(results: ClassResults) -> str:
+    counts = np.array(results.confusion)
+    total, wrong = counts.sum(), counts.sum() - counts.trace()
+    if not wrong:
+        return f"All {count(total)} rows are right."
+    np.fill_diagonal(counts, 0)
+    true, predicted = np.unravel_index(counts.argmax(), counts.shape)
+    largest = counts[true, predicted]
+    return (
+        f"{count(wrong)} of {count(total)} rows are wrong; most often “{results.classes[int(true)]}” is taken for "
+        f"“{results.classes[int(predicted)]}” ({count(largest)} {'row' if largest == 1 else 'rows'})."
+    )
+
+
+def _class_row(name: str, values: Mapping[str, float]) -> dict[str, Any]:
+    figures = {key: per_cent(values[key]) if key in values else "–" for key in ("precision", "recall", "f1")}
+    counts = {key: count(values.get(key, 0)) for key in ("support", "predicted")}
+    return {"name": name, "width": round(100 * values.get("f1", 0.0), 1), **figures, **counts}
+
+
+def _errors(report: Report) -> dict[str, Any]:
+    regress = report.task == "regress"
+    return {
+        "errors_title": "Largest errors" if regress else "Most confident errors",
+        "errors_text": "The rows whose prediction is furthest off."
+        if regress
+        else "The rows that are wrong with the highest probability. Often it is the label that is wrong, or the text fits both.",
+        "score_title": "Error" if regress else "Probability",
+        "errors": [_error(error, regress) for error in report.errors],
+    }
+
+
+def _error(error: ErrorExample, regress: bool) -> dict[str, str]:
+    score = number(error.score) if regress else per_cent(error.score)
+    texts = {key: _cut(getattr(error, key), _LONGEST_VALUE) for key in ("row", "true", "predicted")}
+    return {**texts, "text": _cut(error.text, _LONGEST_EXCERPT) or "(empty)", "score": score}
+
+
+def _run(report: Report) -> dict[str, Any]:
+    total = sum(report.timings.values())
+    timings = [
+        {"name": _capital(name), "time": duration(seconds), "share": per_cent(seconds / total), "width": round(100 * seconds / total, 1)}
+        for name, seconds in report.timings.items()
+        if total > 0
+    ]
+    return {
+        "timings": timings,
+        "total_time": duration(total),
+        "facts": [(_capital(name), value) for name, value in report.facts.items()],
+        "settings": report.settings,
+    }
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _cut(text: str, longest: int) -> str:
+    """At most so many characters on one line; what is cut is marked."""
+    line = " ".join(text[: 4 * longest].split())
+    return line if len(line) <= longest and len(text) <= 4 * longest else line[:longest].rstrip() + " …"

@@ -1,0 +1,117 @@
+"""The steps of a sequence as one vector. Rows of length zero become zeros; padding changes nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from recurra.data.batch import padding_mask
+from recurra.errors import SettingsError, nearest
+from recurra.shapes import Float, Int, Tensor
+
+__all__ = ["POOLINGS", "AttentionPooling", "LastPooling", "MaxPooling", "MeanPooling", "Pooling", "build_pooling"]
+
+
+class Pooling(nn.Module):
+    """The steps of a sequence as one vector. Abstract.
+
+    Args:
+        size: D, features of a step.
+        bidirectional: the second half of the features was read backwards.
+    """
+
+    def __init__(self, size: int, *, bidirectional: bool = False) -> None:
+        super().__init__()
+        if bidirectional and size % 2:
+            raise ValueError(f"A bidirectional layer's output has an even size, not {size}.")
+        self.size = size
+        self.bidirectional = bidirectional
+
+    def forward(self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+        """One vector a row.
+
+        Args:
+            x: the steps; what stands beyond a row's length means nothing.
+            lengths: real steps of each row, 0 allowed.
+        """
+        raise NotImplementedError
+
+
+class LastPooling(Pooling):
+    """The output at the end of the reading: the last real step, and the first of features that were read backwards."""
+
+    def forward(self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+        """See `Pooling.forward`."""
+        if not x.shape[1]:
+            return x.new_zeros(len(x), x.shape[2])
+        lengths = lengths.to(x.device)
+        last = x[torch.arange(len(x), device=x.device), (lengths - 1).clamp_min(0)]
+        if self.bidirectional:
+            half = x.shape[2] // 2
+            last = torch.cat([last[:, :half], x[:, 0, half:]], 1)
+        return last.masked_fill((lengths == 0)[:, None], 0.0)
+
+
+class MeanPooling(Pooling):
+    """The mean of the real steps."""
+
+    def forward(self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+        """See `Pooling.forward`."""
+        lengths = lengths.to(x.device)
+        real = padding_mask(lengths, x.shape[1])[..., None]
+        return x.masked_fill(~real, 0.0).sum(1) / lengths.clamp_min(1)[:, None]
+
+
+class MaxPooling(Pooling):
+    """The largest value of each feature over the real steps."""
+
+    def forward(self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+        """See `Pooling.forward`."""
+        if not x.shape[1]:
+            return x.new_zeros(len(x), x.shape[2])
+        lengths = lengths.to(x.device)
+        real = padding_mask(lengths, x.shape[1])[..., None]
+        return x.masked_fill(~real, -torch.inf).max(1).values.masked_fill((lengths == 0)[:, None], 0.0)
+
+
+class AttentionPooling(Pooling):
+    """The mean of the real steps, weighted by a learned score of each.
+
+        score_t = v . tanh(W x_t + b);    weight = softmax of the scores over the row's real steps
+
+    Source: Yang et al. 2016, equations 5 to 7 (u_w is v).
+    """
+
+    def __init__(self, size: int, *, bidirectional: bool = False) -> None:
+        super().__init__(size, bidirectional=bidirectional)
+        self.key = nn.Linear(size, size)
+        self.query = nn.Linear(size, 1, bias=False)
+
+    def forward(self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+        """See `Pooling.forward`."""
+        padding = ~padding_mask(lengths.to(x.device), x.shape[1])
+        x = x.masked_fill(padding[..., None], 0.0)
+        scores = self.query(self.key(x).tanh())[..., 0]
+        # The most negative finite number, because a row of nothing but -inf would be NaN; its steps are zeros anyway.
+        weights = scores.masked_fill(padding, torch.finfo(scores.dtype).min).softmax(1)
+        return torch.einsum("bt,btd->bd", weights, x)
+
+
+POOLINGS: dict[str, type[Pooling]] = {"last": LastPooling, "mean": MeanPooling, "max": MaxPooling, "attention": AttentionPooling}
+"""The poolings by the names that settings use."""
+
+
+def build_pooling(name: str, size: int, *, bidirectional: bool = False) -> Pooling:
+    """A pooling by name.
+
+    Args:
+        name: one of `POOLINGS`.
+        size: D, features of a step.
+        bidirectional: the second half of the features was read backwards.
+
+    Raises:
+        SettingsError: there is no pooling of this name.
+    """
+    if name not in POOLINGS:
+        raise SettingsError(f"There is no pooling {name!r}: use {', '.join(POOLINGS)}.{nearest(name, POOLINGS)}")
+    return POOLINGS[name](size, bidirectional=bidirectional)

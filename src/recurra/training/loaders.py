@@ -1,0 +1,38 @@
+"""The batches of a training: shuffled and noisy for the training rows, in order of length for the validation rows."""
+
+from __future__ import annotations
+
+from recurra.data.augment import Augmentation
+from recurra.data.buckets import LengthBuckets
+from recurra.data.loader import Loader
+from recurra.data.split import Part
+from recurra.features.text import TextFeature
+from recurra.model.inference import row_lengths
+from recurra.training.prepare import Prepared
+
+__all__ = ["loaders", "train_buckets"]
+
+
+def train_buckets(prepared: Prepared) -> LengthBuckets:
+    """Which training rows make a batch."""
+    chosen = prepared.plan.settings.training
+    lengths = row_lengths(prepared.inputs)[prepared.part(Part.TRAIN)]
+    return LengthBuckets(lengths, batch_size=chosen.batch_size, batch_tokens=chosen.batch_tokens, seed=chosen.seed)
+
+
+def loaders(prepared: Prepared) -> tuple[Loader, Loader | None]:
+    """Batches of the training rows, and of the validation rows where there are any."""
+    settings = prepared.plan.settings
+    targets = {prepared.head.name: prepared.targets}
+    noise = {
+        feature.name: Augmentation(settings.augmentation, feature.tokenizer) for feature in prepared.features if isinstance(feature, TextFeature)
+    }
+    train = Loader(prepared.inputs, train_buckets(prepared), targets=targets, rows=prepared.part(Part.TRAIN), augment=noise)
+    rows = prepared.part(Part.VALIDATION)
+    if not len(rows):
+        return train, None
+    chosen = settings.training
+    buckets = LengthBuckets(
+        row_lengths(prepared.inputs)[rows], batch_size=4 * chosen.batch_size, batch_tokens=2 * chosen.batch_tokens, shuffle=False
+    )
+    return train, Loader(prepared.inputs, buckets, targets=targets, rows=rows)

@@ -1,0 +1,168 @@
+"""Cells: torch's weights under torch's names, how they start, their noise, what they say about themselves."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from recurra.cells import CELLS, ElmanCell, ElmanReluCell, GRUCell, Initialization, LSTMCell
+from recurra.cells.noise import drop
+from recurra.errors import BackendUnavailable, SettingsError
+
+cells = pytest.mark.parametrize("make", CELLS.values(), ids=CELLS)
+
+
+@pytest.mark.parametrize(
+    ("make", "twin"),
+    [
+        (LSTMCell, nn.LSTMCell(3, 4)),
+        (GRUCell, nn.GRUCell(3, 4)),
+        (ElmanCell, nn.RNNCell(3, 4)),
+        (ElmanReluCell, nn.RNNCell(3, 4, nonlinearity="relu")),
+    ],
+)
+def test_state_dicts_of_torch_cells_load_both_ways(make, twin):
+    cell = make(3, 4)
+    cell.load_state_dict(twin.state_dict())
+    x = torch.randn(2, 3)
+    state = cell.initial_state(2)
+    for _ in range(3):
+        given = tuple(state) if len(state) > 1 else state[0]
+        expected = twin(x, given)
+        output, state = cell.step(x, state)
+        # One step of numbers under one in float32: sums of 9 terms.
+        torch.testing.assert_close(output, expected[0] if isinstance(expected, tuple) else expected, rtol=0, atol=2.0**-23 * 9)
+    other = make(3, 4)
+    twin.load_state_dict(other.state_dict())
+    assert torch.equal(twin.weight_hh, other.weight_hh)
+
+
+@cells
+def test_torch_initialization(make):
+    torch.manual_seed(0)
+    cell = make(30, 50)
+    torch.manual_seed(0)
+    bound = 1 / math.sqrt(50)
+    for parameter in cell.parameters():
+        assert parameter.abs().max() <= bound
+        assert parameter.abs().max() > 0.9 * bound
+    assert torch.equal(make(30, 50).weight_ih, cell.weight_ih)
+
+
+@cells
+def test_orthogonal_initialization(make):
+    cell = make(3, 8, initialization=Initialization("orthogonal"))
+    for gate in cell.weight_hh.split(8):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(8), rtol=0, atol=2.0**-23 * 32)
+    assert cell.weight_ih.abs().max() <= math.sqrt(6 / (3 + 8))
+    assert cell.weight_ih.abs().max() > 0.8 * math.sqrt(6 / (3 + 8))
+    assert not cell.bias_ih.any()
+    assert not cell.bias_hh.any()
+
+
+def test_forget_bias_is_the_sum_of_both_biases():
+    cell = LSTMCell(3, 4, initialization=Initialization(forget_bias=1.5))
+    total = (cell.bias_ih + cell.bias_hh).view(4, 4)
+    assert total[1].tolist() == [1.5] * 4
+    assert (total[[0, 2, 3]].abs() <= 2 / math.sqrt(4)).all()
+
+
+@pytest.mark.parametrize("make", [GRUCell, ElmanCell])
+def test_forget_bias_of_a_cell_without_forget_gate_is_refused(make):
+    with pytest.raises(SettingsError, match=f"{make.__name__}, which has no forget gate"):
+        make(3, 4, initialization=Initialization(forget_bias=1.0))
+
+
+def test_unknown_initialization_names_the_nearest():
+    with pytest.raises(SettingsError, match="Did you mean 'orthogonal'"):
+        Initialization("ortogonal")
+
+
+@cells
+def test_learned_initial_state_is_where_sequences_and_resets_begin(make):
+    cell = make(3, 4, initialization=Initialization(learn_state=True))
+    with torch.no_grad():
+        cell.initial_h.fill_(0.5)
+    x = torch.randn(2, 4, 3)
+    where = torch.tensor([[False, False, True, False]] * 2)
+    output, _ = cell(x, reset=where)
+    begun, _ = cell(x[:, 2:], cell.initial_state(2))
+    # The reset runs on the loop, the other on the fused operation: two steps of numbers under one.
+    torch.testing.assert_close(output[:, 2:], begun, rtol=0, atol=2.0**-23 * 32)
+    assert (cell.initial_state(2)[0] == 0.5).all()
+
+
+@cells
+@pytest.mark.parametrize("option", ["recurrent_dropout", "weight_dropout", "zoneout"])
+def test_noise_is_drawn_in_training_only(make, option):
+    torch.manual_seed(0)
+    cell = make(3, 16, **{option: 0.5})
+    x = torch.randn(2, 6, 3)
+    first, second = cell(x)[0], cell(x)[0]
+    assert not torch.equal(first, second)
+    cell.eval()
+    first, second = cell(x)[0], cell(x)[0]
+    assert torch.equal(first, second)
+    torch.manual_seed(0)
+    same = make(3, 16)
+    if option == "zoneout":
+        assert not torch.equal(first, same.eval()(x)[0])
+    else:
+        assert torch.equal(first, same.eval()(x)[0])
+
+
+def test_recurrent_dropout_keeps_its_mask_over_the_steps():
+    torch.manual_seed(0)
+    # Where every unit that is read is dropped, a step of Elman's network depends on its own input alone.
+    output, _ = ElmanCell(3, 4, recurrent_dropout=0.9)(torch.ones(64, 3, 3))
+    dropped = (output[:, 1] == output[:, 0]).all(1)
+    assert dropped.any()
+    assert not dropped.all()
+    assert torch.equal(output[dropped, 2], output[dropped, 0])
+
+
+@cells
+def test_weight_dropout_keeps_the_fused_operation(make):
+    assert make(3, 4, weight_dropout=0.5).explain_backend().startswith("aten: the fastest")
+    assert make(3, 4, weight_dropout=0.5, backend="aten").explain_backend().startswith("aten: asked for by name")
+
+
+@cells
+def test_cells_say_what_runs_them(make):
+    cell = make(3, 4, recurrent_dropout=0.5)
+    assert cell.explain_backend().startswith("reference: torch's fused")
+    assert cell.eval().explain_backend().startswith("aten")
+    assert make(3, 4, zoneout=0.5).eval().explain_backend().startswith("reference")
+    assert make(3, 4, backend="reference").explain_backend().startswith("reference: asked for by name")
+    assert "(3, 4, zoneout=0.5)" in repr(make(3, 4, zoneout=0.5))
+
+
+@cells
+@pytest.mark.parametrize("option", ["recurrent_dropout", "zoneout"])
+def test_a_named_backend_that_lacks_an_option_is_refused_when_the_cell_is_made(make, option):
+    with pytest.raises(BackendUnavailable, match=option.replace("_", " ")):
+        make(3, 4, backend="aten", **{option: 0.5})
+
+
+@cells
+@pytest.mark.parametrize("option", ["recurrent_dropout", "weight_dropout", "zoneout"])
+@pytest.mark.parametrize("rate", [-0.1, 1.0, math.nan])
+def test_rates_out_of_range_are_refused(make, option, rate):
+    with pytest.raises(SettingsError, match=f"{option} must be from 0 to under 1"):
+        make(3, 4, **{option: rate})
+
+
+@pytest.mark.parametrize("sizes", [(0, 4), (3, 0), (3, -1)])
+def test_sizes_under_one_are_refused(sizes):
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        LSTMCell(*sizes)
+
+
+def test_dropout_keeps_the_mean_and_the_share():
+    torch.manual_seed(0)
+    count = 100_000
+    dropped = drop(torch.ones(count), 0.3)
+    # Five standard deviations of a share of 0.3 in 100,000 draws.
+    assert abs(float((dropped == 0).double().mean()) - 0.3) < 5 * math.sqrt(0.3 * 0.7 / count)
+    assert dropped.max() == torch.tensor(1 / 0.7)

@@ -1,0 +1,302 @@
+"""Every recurrence against torch's own layers, and every backend and way of running against the reference."""
+
+import pytest
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import catalogue
+from recurra.errors import BackendUnavailable, SettingsError
+from recurra.kernels import RecurrentNoise, RecurrentWeights, Resets, choose, fused
+from recurra.kernels.backend import Needs, available_backends
+from recurra.kernels.dispatch import check_resets
+from recurra.kernels.lengths import check_lengths
+from recurra.kernels.state import map_state
+
+# Sums of up to 2**5 terms in another order, over 2**4 steps, grown by up to 2**8 on the way back.
+EXACT = 2.0**-52 * 2.0**17
+LENGTHS = torch.tensor([3, 0, 7, 1, 7, 5])
+kernels = pytest.mark.parametrize("kernel", catalogue.KERNELS.values(), ids=catalogue.KERNELS)
+directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+
+
+class Case:
+    """Random input, state and weights of one recurrence."""
+
+    def __init__(self, kernel, *, rows=6, steps=7, features=3, hidden=4, dtype=torch.float64, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape):
+            return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+        self.kernel = kernel
+        self.x = draw(rows, steps, features)
+        self.state = kernel.state_type(*(draw(rows, hidden) for _ in kernel.state_type._fields))
+        wide = kernel.gates * hidden
+        self.weights = RecurrentWeights(draw(wide, features) / 2, draw(wide, hidden) / 2, draw(wide) / 2, draw(wide) / 2)
+
+    def run(self, **options):
+        """Outputs, final state, and the gradients of a random sum of them."""
+        x = self.x.clone().requires_grad_()
+        state = map_state(lambda field: field.clone().requires_grad_(), self.state)
+        weights = map_state(lambda weight: weight.clone().requires_grad_(), self.weights)
+        output, last = self.kernel.function(x, state, weights, **self.kernel.options, **options)
+        generator = torch.Generator().manual_seed(1)
+        total = sum((t.double() * torch.randn(t.shape, generator=generator, dtype=torch.float64)).sum() for t in (output, *last))
+        gradients = torch.autograd.grad(total, (x, *state, *weights))
+        return [output, *last, *gradients]
+
+    def double(self):
+        twin = Case(self.kernel)
+        twin.x, twin.state, twin.weights = (
+            self.x.double(),
+            map_state(torch.Tensor.double, self.state),
+            map_state(torch.Tensor.double, self.weights),
+        )
+        return twin
+
+
+def assert_same(mine, other, tolerance=EXACT):
+    for a, b in zip(mine, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+def force(monkeypatch, way):
+    """Run the padding, or pack, whatever the share of real steps."""
+    monkeypatch.setattr(fused, "PADDED_SHARE", {"padded": 0.0, "packed": 2.0}[way])
+
+
+@kernels
+@pytest.mark.parametrize("backend", available_backends())
+def test_equals_torch(kernel, backend):
+    case = Case(kernel)
+    layer = kernel.torch_layer(3, 4, batch_first=True).double()
+    with torch.no_grad():
+        for parameter, weight in zip(layer.parameters(), case.weights, strict=True):
+            parameter.copy_(weight)
+    before = tuple(field[None] for field in case.state)
+    packed = pack_padded_sequence(case.x[[0, 2, 3]], LENGTHS[[0, 2, 3]], batch_first=True, enforce_sorted=False)
+    chosen = tuple(field[:, [0, 2, 3]] for field in before)
+    expected, last = layer(packed, chosen if len(chosen) > 1 else chosen[0])
+    output, state = kernel.function(case.x, case.state, case.weights, lengths=LENGTHS, backend=backend, **kernel.options)
+    assert_same([output[[0, 2, 3]]], [pad_packed_sequence(expected, batch_first=True)[0]])
+    for mine, theirs in zip(state, last if isinstance(last, tuple) else (last,), strict=True):
+        assert_same([mine[[0, 2, 3]]], [theirs[0]])
+
+
+@kernels
+@directions
+@pytest.mark.parametrize("way", ["padded", "packed"])
+@pytest.mark.parametrize(
+    "lengths", [None, [7] * 6, LENGTHS.tolist(), [0, 0, 1, 0, 0, 0], [0] * 6], ids=["none", "full", "varied", "one", "empty"]
+)
+def test_fused_ways_equal_the_reference(kernel, reverse, way, lengths, monkeypatch):
+    force(monkeypatch, way)
+    case = Case(kernel)
+    if lengths is not None:
+        lengths = torch.tensor(lengths)
+        case.x = case.x.masked_fill((torch.arange(7) >= lengths[:, None])[..., None], torch.nan)
+    assert_same(case.run(lengths=lengths, reverse=reverse, backend="aten"), case.run(lengths=lengths, reverse=reverse, backend="reference"))
+
+
+@kernels
+@pytest.mark.parametrize("way", ["padded", "packed"])
+def test_float32_is_as_exact_as_the_reference(kernel, way, monkeypatch):
+    force(monkeypatch, way)
+    case = Case(kernel, rows=8, steps=30, features=20, hidden=33, dtype=torch.float32)
+    lengths = torch.tensor([30, 1, 0, 17, 29, 30, 30, 8])
+    exact = case.double().run(lengths=lengths, backend="reference")
+    for true, loop, fast in zip(
+        exact, case.run(lengths=lengths, backend="reference"), case.run(lengths=lengths, backend="aten"), strict=True
+    ):
+        # The reference's own rounding error, times four for another order of the same sums and other exponentials.
+        bound = 4 * (loop.double() - true).abs().max() + 4 * torch.finfo(torch.float32).eps
+        assert (fast.double() - true).abs().max() <= bound
+
+
+@kernels
+@pytest.mark.parametrize("way", ["padded", "packed"])
+def test_padding_is_exactly_zero_and_empty_rows_keep_their_state(kernel, way, monkeypatch):
+    force(monkeypatch, way)
+    case = Case(kernel, dtype=torch.float32)
+    output, state = kernel.function(case.x, case.state, case.weights, lengths=LENGTHS, backend="aten", **kernel.options)
+    assert not output[torch.arange(7) >= LENGTHS[:, None]].any()
+    for before, after in zip(case.state, state, strict=True):
+        assert torch.equal(before[1], after[1])
+
+
+def test_memory_cells_stand_still_in_padding_whatever_the_weights():
+    """Weights and states a hundred times larger than training makes them do not open a closed gate."""
+    kernel = catalogue.KERNELS["lstm"]
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        case = Case(kernel, dtype=dtype)
+        weights = map_state(lambda weight: weight * 30, case.weights)
+        short, long = case.x[:, :2], case.x
+        lengths = torch.full((6,), 2)
+        # Two steps of seven are over PADDED_SHARE: the padding is run.
+        _, expected = kernel.function(short, case.state, weights, backend="aten")
+        output, state = kernel.function(long, case.state, weights, lengths=lengths, backend="aten")
+        assert torch.equal(state.h, expected.h)
+        assert torch.equal(state.c, expected.c)
+        assert not output[:, 2:].any()
+
+
+@kernels
+def test_gradients_are_the_same_in_any_grad_mode_of_the_caller(kernel):
+    case = Case(kernel, dtype=torch.float32)
+    with torch.no_grad():
+        silent, _ = kernel.function(case.x, case.state, case.weights, lengths=LENGTHS, **kernel.options)
+    with torch.inference_mode():
+        served, _ = kernel.function(case.x, case.state, case.weights, lengths=LENGTHS, **kernel.options)
+    loud, _ = kernel.function(case.x.requires_grad_(), case.state, case.weights, lengths=LENGTHS, **kernel.options)
+    # oneDNN's inference and training primitives may round differently: a few units in the last place of numbers under one.
+    tolerance = 2.0**-23 * 16
+    assert_same([silent, served.clone()], [loud, loud], tolerance)
+
+
+@kernels
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_trains(kernel, dtype):
+    case = Case(kernel, dtype=torch.float32)
+    exact = case.double().run(lengths=LENGTHS, backend="reference")
+    for backend in available_backends():
+        with torch.autocast("cpu", dtype):
+            low = case.run(lengths=LENGTHS, backend=backend)
+        for a, b in zip(low, exact, strict=True):
+            a, b = a.detach(), b.detach()  # noqa: PLW2901
+            # Seven steps, each rounding to 2**-8 or better, then products with gradients of up to the tensor's largest.
+            assert (a.double() - b).abs().max() <= 7 * 2.0**-8 * 4 * max(1.0, float(b.abs().max()))
+
+
+@kernels
+@directions
+def test_gradcheck_of_every_order(kernel, reverse):
+    case = Case(kernel, rows=3, steps=3, features=2, hidden=2)
+    lengths = torch.tensor([3, 0, 2])
+    inputs = [t.requires_grad_() for t in (case.x, *case.state, *case.weights)]
+    count = len(case.state)
+
+    def run(backend):
+        def function(x, *rest):
+            output, last = kernel.function(
+                x,
+                kernel.state_type(*rest[:count]),
+                RecurrentWeights(*rest[count:]),
+                lengths=lengths,
+                reverse=reverse,
+                backend=backend,
+                **kernel.options,
+            )
+            return output, *last
+
+        return function
+
+    assert torch.autograd.gradcheck(run("aten"), inputs, fast_mode=True)
+    assert torch.autograd.gradcheck(run("reference"), inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(run("reference"), inputs, fast_mode=True)
+
+
+@kernels
+def test_zoneout_and_recurrent_dropout_by_hand(kernel):
+    case = Case(kernel, rows=2, steps=3)
+    fields = len(case.state)
+    mask = torch.tensor([[2.0, 0.0, 2.0, 2.0], [0.0, 2.0, 2.0, 0.0]], dtype=torch.float64)
+    kept = [(torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(field)) < 0.5).double() for field in range(fields)]
+    output, state = kernel.function(case.x, case.state, case.weights, noise=RecurrentNoise(mask, tuple(kept)), **kernel.options)
+    by_hand, outputs = case.state, []
+    for t in range(3):
+        # Dropping a unit of the state that is read is dropping a column of each row's weights: one row at a time.
+        new = [
+            kernel.function(
+                case.x[row : row + 1, t : t + 1],
+                map_state(lambda field, row=row: field[row : row + 1], by_hand),
+                case.weights._replace(w_hh=case.weights.w_hh * mask[row]),
+                **kernel.options,
+            )[1]
+            for row in range(2)
+        ]
+        merged = kernel.state_type(*(torch.cat(parts) for parts in zip(*new, strict=True)))
+        by_hand = kernel.state_type(*(torch.where(keep[:, t] == 1, old, now) for keep, old, now in zip(kept, by_hand, merged, strict=True)))
+        outputs.append(by_hand.h)
+    assert_same([output, *state], [torch.stack(outputs, 1), *by_hand])
+
+
+@kernels
+def test_zoneout_in_evaluation_is_the_expectation(kernel):
+    case = Case(kernel, rows=2, steps=1)
+    noise = RecurrentNoise(None, (0.25,) * len(case.state))
+    _, plain = kernel.function(case.x, case.state, case.weights, **kernel.options)
+    _, zoned = kernel.function(case.x, case.state, case.weights, noise=noise, **kernel.options)
+    for old, now, between in zip(case.state, plain, zoned, strict=True):
+        assert_same([between], [0.25 * old + 0.75 * now])
+
+
+@kernels
+@directions
+def test_resets_inside_the_sequence(kernel, reverse):
+    case = Case(kernel, rows=2, steps=5)
+    where = torch.zeros(2, 5, dtype=torch.bool)
+    where[0, 2] = True
+    initial = map_state(torch.ones_like, case.state)
+    output, _ = kernel.function(case.x, case.state, case.weights, resets=Resets(where, initial), reverse=reverse, **kernel.options)
+    plain, _ = kernel.function(case.x, case.state, case.weights, reverse=reverse, **kernel.options)
+    begun, _ = kernel.function(case.x[:, :3] if reverse else case.x[:, 2:], initial, case.weights, reverse=reverse, **kernel.options)
+    assert_same([output[1]], [plain[1]])
+    changed, kept = (slice(0, 3), slice(3, 5)) if reverse else (slice(2, 5), slice(0, 2))
+    assert_same([output[0, changed], output[0, kept]], [begun[0], plain[0, kept]])
+
+
+@kernels
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0)])
+def test_empty_input(kernel, shape):
+    case = Case(kernel, rows=shape[0], steps=shape[1])
+    output, state = kernel.function(case.x, case.state, case.weights, lengths=torch.zeros(shape[0], dtype=torch.long), **kernel.options)
+    assert output.shape == (*shape, 4)
+    assert_same(state, case.state)
+
+
+@kernels
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"x": torch.zeros(2, 3, 9)}, ValueError, r"must be of shape \(B, T, 3\), not \(2, 3, 9\)"),
+        ({"x": torch.zeros(5, 3, 3)}, ValueError, "state is for 2 rows"),
+        ({"lengths": torch.tensor([4, 1])}, ValueError, "from 0 to 3"),
+        ({"lengths": torch.tensor([-1, 1])}, ValueError, "given are -1 to 1"),
+        ({"backend": "atem"}, SettingsError, "Did you mean 'aten'"),
+        ({"backend": "aten", "noise": RecurrentNoise(torch.ones(2, 4), ())}, BackendUnavailable, "recurrent dropout"),
+    ],
+)
+def test_wrong_input_is_named(kernel, changes, error, message):
+    case = Case(kernel, rows=2, steps=3, dtype=torch.float32)
+    with pytest.raises(error, match=message):
+        kernel.function(**{"x": case.x, "state": case.state, "weights": case.weights, **changes}, **kernel.options)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "error", "message"),
+    [
+        (torch.tensor([1]), ValueError, r"shape \(2,\), one a row of the batch, not \(1,\)"),
+        (torch.tensor([1.0, 1.0]), TypeError, "must be integers, not torch.float32"),
+        (torch.tensor([True, True]), TypeError, "pass lengths.long"),
+    ],
+)
+def test_wrong_lengths_are_named(lengths, error, message):
+    with pytest.raises(error, match=message):
+        check_lengths(lengths, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "message"),
+    [(torch.zeros(2, 3), TypeError, "must be booleans"), (torch.zeros(2, 2, dtype=torch.bool), ValueError, r"shape \(2, 3\)")],
+)
+def test_wrong_resets_are_named(where, error, message):
+    with pytest.raises(error, match=message):
+        check_resets(where, 2, 3)
+
+
+def test_choice_gives_its_reason():
+    assert choose("lstm", "auto", Needs()) == ("aten", "the fastest that can run this: torch's own fused operation: one call for all steps")
+    reason = choose("lstm", "auto", Needs(recurrent_dropout=True, zoneout=True)).reason
+    assert reason.startswith("torch's fused lstm has no recurrent dropout and zoneout")
+    with pytest.raises(BackendUnavailable, match="reset"):
+        choose("gru", "aten", Needs(reset=True))
