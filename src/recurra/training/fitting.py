@@ -214,8 +214,7 @@ class Fitting(lightning.LightningModule):
     def _finish_epoch(self) -> None:
         course = self.course
         self._tick()
-        course.epoch_tokens = round(self._mean_over_processes(course.epoch_tokens) * self.trainer.world_size)
-        course.tokens += course.epoch_tokens
+        tokens = round(self._mean_over_processes(course.epoch_tokens) * self.trainer.world_size)
         record: dict[str, float] = {
             "epoch": course.epoch + 1,
             "step": course.step,
@@ -224,8 +223,9 @@ class Fitting(lightning.LightningModule):
         }
         metrics = self._measured_or_interrupted() if self.validation_loader is not None else {}
         course.seconds += self._lap()
-        record |= {"seconds": course.epoch_seconds, "tokens_per_second": course.epoch_tokens / max(course.epoch_seconds, 1e-9), **metrics}
+        record |= {"seconds": course.epoch_seconds, "tokens_per_second": tokens / max(course.epoch_seconds, 1e-9), **metrics}
         better = self._select(record)
+        course.tokens += tokens
         course.history.append(record)
         course.gradient_flow += self.flow.end_epoch(course.epoch + 1)
         self.schedule.end_epoch(improved=better)

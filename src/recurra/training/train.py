@@ -88,7 +88,7 @@ def train(
         with TemporaryDirectory(prefix="recurra-") as folder:
             return _Job(data, chosen, Path(folder), validation=validation, test=test, show=show).run(resume=False)
     folder = Path(output)
-    _claim(folder, resume=resume, overwrite=overwrite)
+    _check_output(folder, resume=resume, overwrite=overwrite)
     return _Job(data, chosen, folder, validation=validation, test=test, show=show).run(resume=resume)
 
 
@@ -118,36 +118,48 @@ def _known_settings(data: Any) -> Mapping[str, Any] | None:
     return KNOWN_SETTINGS.get(data) if isinstance(data, str) else None
 
 
-def _claim(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the output folder ours, or say why not.
+RESULTS = ("model.json", "weights.safetensors", "run.json", "README.md", "report.html")
+"""Files of a model folder, the one that makes it complete first."""
+
+
+def _check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Whether the output folder may be used, before any work is done.
 
     Raises:
         OutputExists: it holds something, and neither `resume` nor `overwrite` is set.
     """
+    name = repr(str(folder))
     if folder.exists() and not folder.is_dir():
-        raise OutputExists(f"{str(folder)!r} is a file: choose another output folder.")
+        raise OutputExists(f"{name} is a file: choose another output folder.")
     complete, started = (folder / "model.json").is_file(), (folder / WORK).is_dir()
-    if resume:
-        if complete:
-            raise OutputExists(f"{str(folder)!r} holds a complete model: there is nothing to go on with. Use --overwrite to train anew.")
-        if not started:
-            raise OutputExists(f"{str(folder)!r} holds no interrupted training: leave out --resume.")
-    elif overwrite:
-        if folder.exists() and any(folder.iterdir()) and not (complete or started):
-            raise OutputExists(f"{str(folder)!r} holds other things than a model: choose another output folder.")
-        for name in ("model.json", "weights.safetensors", "run.json", "README.md", "report.html"):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / WORK, ignore_errors=True)
-    elif complete:
-        raise OutputExists(f"{str(folder)!r} holds a model already: choose another --output, or replace it with --overwrite.")
-    elif started:
-        raise OutputExists(f"{str(folder)!r} holds an interrupted training: go on with --resume, or start anew with --overwrite.")
-    elif folder.exists() and any(folder.iterdir()):
-        raise OutputExists(f"{str(folder)!r} is not empty: choose another output folder.")
+    if resume and complete:
+        raise OutputExists(f"{name} holds a complete model: there is nothing to go on with. Use --overwrite to train anew.")
+    if resume and not started:
+        raise OutputExists(f"{name} holds no interrupted training: leave out --resume.")
+    if resume or not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (complete or started):
+        raise OutputExists(f"{name} holds other things than a model: choose another output folder.")
+    if complete and not overwrite:
+        raise OutputExists(f"{name} holds a model already: choose another --output, or replace it with --overwrite.")
+    if not overwrite:
+        raise OutputExists(f"{name} holds an interrupted training: go on with --resume, or start anew with --overwrite.")
+
+
+def _open_output(folder: Path, *, resume: bool) -> None:
+    """Make the output folder ours: what an earlier run left goes, unless this one resumes it.
+
+    Raises:
+        DataError: the folder cannot be made.
+    """
     try:
+        if not resume:
+            for name in RESULTS:
+                (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / WORK, ignore_errors=True)
         (folder / WORK).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"The output folder {str(folder)!r} cannot be made: {error.strerror}.") from error
+        raise DataError(f"The output folder {str(folder)!r} cannot be made: {error.strerror or error}. Choose another one.") from error
 
 
 @dataclass
@@ -166,6 +178,7 @@ class _Job:
         """All stages."""
         with self.timings.stage("prepare data"):
             prepared = self.prepare()
+        _open_output(self.folder, resume=resume)
         self._keep_plan(prepared, resume=resume)
         with self.timings.stage("build model"):
             network = self.build(prepared)

@@ -40,7 +40,7 @@ def learning_curve(history: Sequence[Mapping[str, float]], quantity: str, *, tit
     epochs = len({record["epoch"] for record in records})
     parts = [part for part in ("train", "validation") if any(record["part"] == part for record in records)]
     colors = {"train": GREY, "validation": BLUE}
-    horizontal = alt.X("epoch:Q", axis=axis("epoch", grid=False, tickMinStep=1, format="d"), scale=_epochs(history))
+    horizontal = _epochs(history)
     vertical = alt.Y("value:Q", axis=axis(title, tickCount=6), scale=alt.Scale(zero=False, nice=True, padding=6))
     color = alt.Color("part:N", scale=alt.Scale(domain=parts, range=[colors[part] for part in parts]), title=None, sort=parts)
     lines = alt.Chart(data(records)).encode(x=horizontal, y=vertical, color=color)
@@ -65,7 +65,7 @@ def gradient_by_layer(records: Sequence[Mapping[str, float | int | str]]) -> str
         return ""
     layers = _names(kept)
     lines = alt.Chart(data([record for record in kept if record["layer"] in layers])).encode(
-        x=alt.X("epoch:Q", axis=axis("epoch", grid=False, tickMinStep=1, format="d"), scale=_epochs(kept)),
+        x=_epochs(kept),
         y=_log("norm:Q", "norm of the gradient (log scale)", kept),
         color=_series(layers),
     )
@@ -154,11 +154,13 @@ def _series(names: Sequence[str]) -> alt.Color:
     return alt.Color("layer:N", sort=list(names), scale=alt.Scale(domain=list(names), range=SERIES[: len(names)]), title=None)
 
 
-def _epochs(records: Sequence[Mapping[str, Any]]) -> alt.Scale:
-    epochs = [record["epoch"] for record in records]
-    low, high = min(epochs), max(epochs)
-    margin = 0.5 if low == high else (high - low) * 0.03
-    return alt.Scale(domain=[low - margin, high + margin], nice=False)
+def _epochs(records: Sequence[Mapping[str, Any]]) -> alt.X:
+    """The axis of epochs: all of them labelled while they fit, else about ten."""
+    epochs = sorted({int(record["epoch"]) for record in records})
+    margin = 0.5 if len(epochs) == 1 else (epochs[-1] - epochs[0]) * 0.03
+    shown = epochs if len(epochs) <= 12 else epochs[:: -(-len(epochs) // 10)]
+    scale = alt.Scale(domain=[epochs[0] - margin, epochs[-1] + margin], nice=False)
+    return alt.X("epoch:Q", axis=axis("epoch", grid=False, values=shown, format="d"), scale=scale)
 
 
 def _log(field: str, title: str, records: Sequence[Mapping[str, Any]]) -> alt.Y:

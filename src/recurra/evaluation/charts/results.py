@@ -30,7 +30,7 @@ def results(records: Records, *, title: str, share: bool) -> str:
         y=alt.Y("place:O", axis=axis(None, labelExpr=lookup(names), labelColor=INK, labelFontSize=12.5)),
         color=color,
     )
-    horizontal = alt.X("value:Q", scale=scale, axis=axis(title, format=".0%" if share else ",~r", tickCount=7))
+    horizontal = alt.X("value:Q", scale=scale, axis=axis(title, format=_format(records, share=share), tickCount=7))
     chart = alt.layer(
         base.mark_rule(strokeWidth=6, strokeCap="round", opacity=0.35).encode(x=alt.X("low:Q", scale=scale), x2="high:Q"),
         base.mark_point(filled=True, size=110, opacity=1).encode(x=horizontal),
@@ -47,3 +47,9 @@ def _scale(records: Records, *, share: bool) -> alt.Scale:
     room = 0.06 * ((high - low) or abs(high) or 1.0)
     bounds = (max(low - room, 0.0), min(high + room, 1.0)) if share else (low - room, high + room)
     return alt.Scale(domain=list(bounds), nice=False, zero=False)
+
+
+def _format(records: Records, *, share: bool) -> str:
+    """Whole per cents while the axis is long enough to tell them apart."""
+    span = max(record["high"] for record in records) - min(record["low"] for record in records)
+    return ",~r" if not share else ".0%" if span > 0.08 else ".1%"

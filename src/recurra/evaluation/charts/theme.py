@@ -48,6 +48,29 @@ Records = Sequence[dict[str, Any]]
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Control characters and lone surrogates, which neither XML nor HTML may hold."""
 _FONT = "Inter, system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Noto Sans', 'DejaVu Sans', sans-serif"
+_TEXT = {"labelColor": MUTED, "labelFont": _FONT, "labelFontSize": 11, "titleColor": INK, "titleFont": _FONT, "titleFontSize": 11.5}
+_PLAIN = {
+    "titleFontWeight": "normal",
+    "labelLimit": 0,  # names are cut by `shorten`: Vega cuts emoji in two
+}
+_LOOK = {
+    "font": _FONT,
+    "padding": 2,
+    "view": {"stroke": None},
+    "mark": {"aria": False},  # the whole picture has one description; one for each of 1,000 points helps nobody
+    "axis": {
+        **_TEXT,
+        **_PLAIN,
+        "titlePadding": 8,
+        "labelPadding": 5,
+        "labelFlush": False,
+        "gridColor": GRID,
+        "gridWidth": 1,
+        "domain": False,
+        "ticks": False,
+    },
+    "legend": {**_TEXT, **_PLAIN, "orient": "top", "symbolStrokeWidth": 2.5, "symbolSize": 60, "offset": 6},
+}
 
 
 def data(records: Records) -> alt.Data:
@@ -71,14 +94,11 @@ def draw(chart: alt.Chart | alt.LayerChart | alt.FacetChart, *, width: int = HAL
     """
     import vl_convert
 
-    styled = chart.properties(
-        width=width,
-        height=height,
-        background="transparent",
-        autosize=alt.AutoSizeParams(type="fit", contains="padding"),
-        description=description,
-    )
-    return _unique_ids(vl_convert.vegalite_to_svg(_configured(styled).to_dict(validate=False)))
+    specification = chart.to_dict(validate=False)
+    # Set here and not by altair's `properties` and `configure`, each of which copies the chart with all its data.
+    specification |= {"width": width, "height": height, "description": description, "config": _LOOK}
+    specification |= {"background": "transparent", "autosize": {"type": "fit", "contains": "padding"}}
+    return _unique_ids(vl_convert.vegalite_to_svg(specification))
 
 
 def shorten(name: str, limit: int = 24) -> str:
@@ -98,28 +118,6 @@ def shorten(name: str, limit: int = 24) -> str:
 def lookup(names: Sequence[str]) -> str:
     """A Vega expression that turns the number of a category into its name."""
     return f"{json.dumps(list(names), ensure_ascii=False)}[datum.value]"
-
-
-def _configured(chart: Any) -> Any:
-    label = {"labelColor": MUTED, "labelFont": _FONT, "labelFontSize": 11, "titleColor": INK, "titleFont": _FONT, "titleFontSize": 11.5}
-    return (
-        chart.configure(font=_FONT, padding=2)
-        .configure_view(stroke=None)
-        .configure_mark(aria=False)  # the whole picture has one description; one for each of 1,000 points helps nobody
-        .configure_axis(
-            **label,
-            titleFontWeight="normal",
-            titlePadding=8,
-            labelPadding=5,
-            labelLimit=0,  # names are cut by `shorten`: Vega cuts emoji in two
-            labelFlush=False,
-            gridColor=GRID,
-            gridWidth=1,
-            domain=False,
-            ticks=False,
-        )
-        .configure_legend(**label, titleFontWeight="normal", orient="top", symbolStrokeWidth=2.5, symbolSize=60, labelLimit=0, offset=6)
-    )
 
 
 def _unique_ids(svg: str) -> str:

@@ -81,7 +81,7 @@ def number(value: float) -> str:
     elif 1e-3 <= size < 10 or size < 1e-5:
         text = f"{value:.3f}"
     else:
-        text = f"{value:.4g}" if size >= 10 else f"{value:.1g}"
+        text = f"{value:#.4g}".rstrip(".") if size >= 10 else f"{value:.1g}"
     return "0.000" if text == "-0.000" else text.replace("-", "−")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from recurra.evaluation import charts
+from recurra.evaluation.charts.theme import shorten
 from recurra.evaluation.report import prose
 from recurra.evaluation.report.content import ClassResults, LabelResults, NumberResults, Report, Training
 from recurra.evaluation.report.quantities import count, duration, inline, interval, metric, number, per_cent
@@ -296,6 +297,5 @@ def _capital(text: str) -> str:
 
 
 def _cut(text: str, longest: int) -> str:
-    """At most so many characters on one line; what is cut is marked."""
-    line = " ".join(text[: 4 * longest].split())
-    return line if len(line) <= longest and len(text) <= 4 * longest else line[:longest].rstrip() + " …"
+    """On one line, and cut to a width of so many Latin letters."""
+    return shorten(" ".join(text[: 4 * longest].split()), longest)
