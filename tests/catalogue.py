@@ -17,6 +17,7 @@ from recurra.cells import Cell, ElmanCell, ElmanReluCell, ElmanState, GRUCell, G
 from recurra.kernels import elman_recurrence, gru_recurrence, lstm_recurrence
 from recurra.layers import (
     AttentionPooling,
+    CharacterNgrams,
     Embedding,
     LastPooling,
     MaxPooling,
@@ -24,6 +25,7 @@ from recurra.layers import (
     Regularization,
     Stack,
     StepDropout,
+    TokenNgrams,
     VariationalDropout,
 )
 
@@ -111,6 +113,8 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
 
 MODULES: dict[str, Callable[[], nn.Module]] = {
     "embedding": lambda: Embedding(7, F),
+    "character n-grams": lambda: CharacterNgrams(["<padding>", "<unknown>", "cat", "dog"], 50, F),
+    "token n-grams": lambda: TokenNgrams(2, 50, F),
     "step dropout": lambda: StepDropout(0.5),
     "variational dropout": lambda: VariationalDropout(0.5),
 }

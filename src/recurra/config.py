@@ -103,6 +103,12 @@ class EmbeddingSettings(_Group):
     """Share of the features of an embedded step set to zero, drawn anew at each step."""
     token_dropout: Probability = 0.0
     """Share of the vocabulary whose vectors are set to zero in a batch (Gal & Ghahramani 2016)."""
+    character_ngrams: tuple[Positive, Positive] | None = None
+    """Shortest and longest character n-grams of a token whose vectors are added to its own, as [3, 5] (fastText)."""
+    token_ngrams: Annotated[int, Field(ge=1, le=8)] = 1
+    """Longest n-grams of neighbouring tokens whose vectors are added at the step where they end; 1 for none."""
+    buckets: Annotated[int, Field(ge=2)] = 20_000
+    """Vectors shared, by hash, by all n-grams of one kind."""
     sparse: bool = False
     """Row-sparse gradients and optimizer updates of the embedding: pays for large vocabularies."""
 
@@ -172,6 +178,8 @@ class OptimizerSettings(_Group):
     """Step size at its largest; auto runs the learning-rate finder first."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """Decay of the weight matrices; biases and normalization gains are never decayed."""
+    embedding_factor: Annotated[float, Field(gt=0.0)] = 3.0
+    """Learning rate of the embeddings in multiples of that of all else: each of their rows is met in few batches only."""
     momentum: Probability = 0.9
     """Momentum of sgd, rmsprop and muon."""
     beta1: Probability = 0.9

@@ -8,7 +8,7 @@ from torch import nn
 import catalogue
 from recurra import cells, kernels, layers
 
-ABSTRACT = {cells.Cell, cells.StandardCell, layers.Pooling}
+ABSTRACT = {cells.Cell, cells.StandardCell, layers.HashedTable, layers.Pooling}
 
 
 def exported_modules(package):

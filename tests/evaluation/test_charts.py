@@ -117,3 +117,12 @@ def test_names_are_cut_by_their_width() -> None:
 def test_ids_of_two_charts_never_meet() -> None:
     first, second = (set(re.findall(r'id="([^"]+)"', CHARTS[name]())) for name in ("calibration", "roc"))
     assert not first & second
+
+
+def test_layers_whose_names_share_a_beginning_stay_apart() -> None:
+    layers = [f"encoders.column_description.cells.{i}.backward" for i in range(3)]
+    records = [{"epoch": e, "layer": layer, "norm": 0.1 + i} for e in (1, 2) for i, layer in enumerate(layers)]
+    svg = charts.gradient_by_layer(records)
+    assert all(f"cells.{i}.backward" in shown(svg) for i in range(3))
+    assert len(set(re.findall(r'stroke="(#\w+)" stroke-width="2"', svg))) >= 3
+    assert charts.gradient_by_layer([{"epoch": 1, "layer": f"layer {i}", "norm": 1.0} for i in range(40)]).count("layer ") == 16

@@ -120,6 +120,8 @@ def test_interrupted_in_validation(tmp_path, epoch):
     resumed = fit(*arguments, settings=chosen, folder=tmp_path / "pieces", validate=validate, resume=True, progress=False)
     assert [record["train_loss"] for record in resumed.history] == [record["train_loss"] for record in whole[1].history]
     assert len(resumed.history) == 3
+    tokens = [read_checkpoint(last_path(tmp_path / name))["course"]["tokens"] for name in ("whole", "pieces")]
+    assert tokens[0] == tokens[1]
 
 
 def test_second_signal_stops_at_once(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -24,6 +24,7 @@ def train(
     test: str | None = None,
     type_: Annotated[list[str] | None, Parameter(name="--type", negative=())] = None,
     join: Annotated[list[str] | None, Parameter(negative=())] = None,
+    on_error: Literal["fail", "skip"] | None = None,
     group: str | None = None,
     time: str | None = None,
     settings: Annotated[Path | None, Parameter(alias="-s")] = None,
@@ -56,6 +57,8 @@ def train(
         Column type, as title=text. Types: text, tokens, category, number, ignore.
     join
         A new text column made of others, as text=title+description.
+    on_error
+        What happens to rows that cannot be read or used: an error (the default), or left out and counted.
     group
         Column whose rows stay together on one side of the split.
     time
@@ -80,9 +83,18 @@ def train(
     from recurra.config import load_settings, parse_assignment
     from recurra.training import train as job
 
+    given = {
+        "target": target,
+        "data.group": group,
+        "data.time": time,
+        "data.types": _pairs(type_, "--type title=text"),
+        "data.join": _joins(join),
+        "data.on_error": on_error,
+        "training.seed": seed,
+    }
     chosen = load_settings(
         settings,
-        _options(target, group, time, seed, types=_pairs(type_, "--type title=text"), join=_joins(join)),
+        {name: value for name, value in given.items() if value not in (None, {})},
         *(dict([parse_assignment(assignment)]) for assignment in set_ or []),
     )
     sources: Any = [data, *more] if more else data
@@ -99,14 +111,6 @@ def train(
     )
     if json_:
         sys.stdout.write(json.dumps(model.flat_metrics()) + "\n")
-
-
-def _options(
-    target: str | None, group: str | None, time: str | None, seed: int | None, *, types: dict[str, str], join: dict[str, list[str]]
-) -> dict[str, Any]:
-    """The options that are settings, where they were given."""
-    named = {"target": target, "data.group": group, "data.time": time, "training.seed": seed, "data.types": types, "data.join": join}
-    return {key: value for key, value in named.items() if value is not None and value != {}}
 
 
 def _pairs(items: list[str] | None, example: str) -> dict[str, str]:

@@ -67,7 +67,7 @@ class NumberFeature(Feature):
     def problems(self, values: pl.Series) -> dict[int, str]:
         """Values that are there and are no finite numbers."""
         _, wrong = parse_numbers(values)
-        advice = f"Correct it, or set another type: --type {self.name}=category"
+        advice = f"Correct it, leave such rows out with on_error='skip' (--on-error skip), or train with --type {self.name}=category."
         return {row: f"{values[row]!r} in column {self.name!r} is not a finite number. {advice}" for row in wrong.arg_true().to_list()}
 
     def encode(self, values: pl.Series) -> np.ndarray:

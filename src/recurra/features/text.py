@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,30 +11,47 @@ import polars as pl
 import torch
 from torch import nn
 
-from recurra.config import ColumnType, Settings
+from recurra.config import ColumnType, EmbeddingSettings, Settings
 from recurra.data.batch import Sequence
 from recurra.data.store import Ragged
 from recurra.data.tokenize import Tokenizer
 from recurra.data.vectors import read_vectors
 from recurra.features.feature import Feature
+from recurra.layers.dropout import StepDropout
 from recurra.layers.embedding import Embedding
+from recurra.layers.hashed import CharacterNgrams, TokenNgrams
 from recurra.shapes import Float, Tensor
 
 __all__ = ["TextFeature", "TokenEmbedding", "TokensFeature"]
 
 
 class TokenEmbedding(nn.Module):
-    """Token numbers to vectors, (B, T) to (B, T, F)."""
+    """Token numbers to vectors, (B, T) to (B, T, F): a vector a token, and where set those of its n-grams, then dropout.
 
-    def __init__(self, embedding: Embedding) -> None:
+    Args:
+        tokens: the vocabulary by number.
+        settings: of the embedding.
+    """
+
+    def __init__(self, tokens: Many[str], settings: EmbeddingSettings) -> None:
         super().__init__()
-        self.embedding = embedding
-        self.output_size: int = embedding.size
+        size, start, sparse = settings.size, settings.init_range, settings.sparse
+        self.output_size = size
+        self.embedding = Embedding(len(tokens), size, init_range=start, token_dropout=settings.token_dropout, sparse=sparse)
+        self.ngrams = nn.ModuleList()
+        if settings.character_ngrams:
+            self.ngrams.append(CharacterNgrams(tokens, settings.buckets, size, lengths=settings.character_ngrams, init_range=start, sparse=sparse))
+        if settings.token_ngrams > 1:
+            self.ngrams.append(TokenNgrams(settings.token_ngrams, settings.buckets, size, init_range=start, sparse=sparse))
+        self.dropout = StepDropout(settings.dropout)
 
     def forward(self, sequence: Sequence) -> Float[Tensor, "B T F"]:
         """The vectors of a batch's tokens; what stands in the padding means nothing."""
         vectors: Tensor = self.embedding(sequence.values)
-        return vectors
+        for table in self.ngrams:
+            vectors = vectors + table(sequence.values)
+        dropped: Tensor = self.dropout(vectors)
+        return dropped
 
 
 class TextFeature(Feature):
@@ -62,17 +80,7 @@ class TextFeature(Feature):
 
     def build(self, settings: Settings) -> TokenEmbedding:
         """An embedding of the vocabulary; `load_vectors` starts it from word vectors."""
-        chosen = settings.embedding
-        return TokenEmbedding(
-            Embedding(
-                len(self.tokenizer.tokens),
-                chosen.size,
-                init_range=chosen.init_range,
-                dropout=chosen.dropout,
-                token_dropout=chosen.token_dropout,
-                sparse=chosen.sparse,
-            )
-        )
+        return TokenEmbedding(self.tokenizer.tokens, settings.embedding)
 
     def load_vectors(self, module: TokenEmbedding, path: Path) -> float:
         """Start the vectors of known words from a GloVe or fastText file.

@@ -52,7 +52,7 @@ class ClassifyHead(Head):
             held = f"only the class {labels.names[0]!r}" if labels.names else "no class at all"
             raise DataError(
                 f"The training rows hold {held} in column {name!r}: two or more are needed to learn to tell them apart. "
-                "Check the target column and the split, or give a table with more classes."
+                "Check the target column, the split and data.ignore_labels, or give a table with more classes."
             )
         return cls(name, labels, settings.head)
 

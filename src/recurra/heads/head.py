@@ -91,7 +91,7 @@ class Head(ABC):
         return values.is_null()
 
     @classmethod
-    def ignored(cls, values: pl.Series, labels: Sequence[str]) -> pl.Series:  # noqa: ARG002
+    def ignored(cls, values: pl.Series, labels: Sequence[str]) -> pl.Series:  # noqa: ARG003
         """True where a row is left out because its label is one of `data.ignore_labels`."""
         return pl.repeat(False, len(values), eager=True)
 

@@ -52,7 +52,7 @@ class LabelSet:
         """What to say of a label that is not here."""
         return (
             f"{label!r} in column {column!r} is none of the {len(self)} labels of the training rows.{nearest(label, self.names)} "
-            "Correct it, or leave such rows out with on_error=skip."
+            "Correct it, or leave such rows out with on_error='skip' (--on-error skip)."
         )
 
     @cached_property

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
-import torch
 
 from recurra.config import HeadSettings, Settings
 from recurra.data.columns import parse_numbers
@@ -47,7 +46,8 @@ class RegressHead(Head):
         if not numbers.size:
             raise DataError(f"The training rows hold no number in column {name!r}. Check the target column.")
         if numbers.min() == numbers.max():
-            raise DataError(f"Every training row holds {numbers[0]:g} in column {name!r}: there is nothing to learn. Check the target column.")
+            held = f"All training rows ({numbers.size:,}) hold {numbers[0]:g} in column {name!r}"
+            raise DataError(f"{held}: there is nothing to learn. Check the target column and the split.")
         return cls(name, float(numbers.mean()), float(numbers.std()))
 
     @property
@@ -58,7 +58,7 @@ class RegressHead(Head):
     def problems(self, values: pl.Series) -> dict[int, str]:
         """Values that are there and are no finite numbers."""
         _, wrong = parse_numbers(values)
-        advice = "Correct it, or set head.task=classify"
+        advice = "Correct it, leave such rows out with on_error='skip' (--on-error skip), or train with head.task=classify."
         return {row: f"{values[row]!r} in column {self.name!r} is not a finite number. {advice}" for row in wrong.arg_true().to_list()}
 
     def encode(self, values: pl.Series) -> np.ndarray:

@@ -10,7 +10,9 @@ Three ways, equal in value:
   Gradients through such a step are exactly zero, and one along the frozen cells;
 * *packed*: torch's PackedSequence, which reads real steps only but does so step by step, outside oneDNN's fused LSTM.
 
-On a CPU padded is 2 to 4 times faster than packed down to a fifth of real steps (measured; see ARCHITECTURE.md).
+Measured on two cores of a Xeon with AVX-512, training step, B=64, T=50, F=H=128, both directions, one thread: padded takes
+the time of full rows plus a tenth (LSTM, GRU) to a quarter (Elman), packed 3 to 4 times that at 95% real steps and still
+twice that at 55%. They meet at about 20% (B=64, T=200) and 10% (B=256, T=100).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from recurra.kernels.lengths import last_step, real_steps, reverse_rows
+from recurra.kernels.lengths import reverse_rows
 from recurra.kernels.loop import RecurrentWeights
 from recurra.shapes import Float, Int, Tensor
 
@@ -38,8 +40,8 @@ class FusedOperation(NamedTuple):
     """One of torch's operations and how its padded steps stand still.
 
     Attributes:
-        call: `(x or packed data, batch_sizes or None, state tensors (1, B, H), weights) -> (output, *state tensors)`.
-            The first tensor of the state must be the last step's output.
+        call: `(x, batch_sizes, state tensors (1, B, H), weights) -> (output, *state tensors)`. x is packed data, or
+            (T, B, F) when batch_sizes is None. The first tensor of the state is the last step's output.
         standstill: for every gate, +1 to hold it open in padding, -1 to hold it closed, 0 to leave it, so that all
             tensors of the state but the first come out of the padding as they went in and the output is zero there;
             empty when the state has no other tensor.
@@ -69,43 +71,61 @@ def run_fused(
             state = tuple(field.to(exact) for field in state)
             return run_fused(operation, x.to(exact), state, weights, lengths=lengths, reverse=reverse)
     if lengths is None or bool((lengths == x.shape[1]).all()):
-        output, *last = operation.call(x.flip(1) if reverse else x, None, _with_layer(state), weights)
-        return output.flip(1) if reverse else output, tuple(field[0] for field in last)
-    if reverse:
-        lengths = lengths.to(x.device)
-        output, last_state = _run_varied(operation, reverse_rows(x, lengths), state, weights, lengths)
-        return reverse_rows(output, lengths), last_state
-    return _run_varied(operation, x, state, weights, lengths)
-
-
-def _run_varied(
-    operation: FusedOperation, x: Tensor, state: tuple[Tensor, ...], weights: RecurrentWeights, lengths: Tensor
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x = x.transpose(0, 1)
+        output, *last = operation.call(x.flip(0) if reverse else x, None, _with_layer(state), weights)
+        return (output.flip(0) if reverse else output).transpose(0, 1), tuple(field[0] for field in last)
     steps = int(lengths.sum())
+    lengths = lengths.to(x.device)
     if steps == 0 or (x.device.type == "cpu" and steps >= PADDED_SHARE * x.shape[0] * x.shape[1]):
-        return _run_padded(operation, x, state, weights, lengths.to(x.device))
-    return _run_packed(operation, x, state, weights, lengths)
+        return _run_padded(operation, x, state, weights, lengths=lengths, reverse=reverse)
+    if not reverse:
+        return _run_packed(operation, x, state, weights, lengths)
+    output, after = _run_packed(operation, reverse_rows(x, lengths), state, weights, lengths)
+    return reverse_rows(output, lengths), after
 
 
 def _run_padded(
-    operation: FusedOperation, x: Tensor, state: tuple[Tensor, ...], weights: RecurrentWeights, lengths: Tensor
+    operation: FusedOperation, x: Tensor, state: tuple[Tensor, ...], weights: RecurrentWeights, *, lengths: Tensor, reverse: bool
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    padding = ~real_steps(lengths, x.shape[1])[..., None]
+    """All rows to the end. One gather cleans the padding, reverses and puts time first; another undoes it."""
+    batch_size, steps, features = x.shape
+    there, back = _gather_order(lengths, steps, reverse=reverse)
+    rows = x.flatten(0, 1)
+    padding = x.new_zeros(1, features + bool(operation.standstill))
     if operation.standstill:
-        marker = torch.zeros(x.shape[2] + 1, dtype=x.dtype, device=x.device)
-        marker[-1] = 1.0
-        x = torch.where(padding, marker, torch.nn.functional.pad(x, (0, 1)))
-        gates = torch.tensor(operation.standstill, dtype=x.dtype, device=x.device) * STANDSTILL
-        column = gates.repeat_interleave(weights.w_hh.shape[1])[:, None]
-        weights = weights._replace(w_ih=torch.cat([weights.w_ih, column.to(weights.w_ih.dtype)], 1))
-    else:
-        x = x.masked_fill(padding, 0.0)
+        rows, weights = torch.nn.functional.pad(rows, (0, 1)), _with_standstill(operation, weights)
+        padding[0, -1] = 1.0
+    x = torch.cat([rows, padding]).index_select(0, there).view(steps, batch_size, -1)
     output, _, *frozen = operation.call(x, None, _with_layer(state), weights)
-    hidden = last_step(output, lengths)
+    hidden = output[(lengths - 1).clamp_min(0), torch.arange(batch_size, device=x.device)]
     hidden = torch.where((lengths == 0)[:, None], state[0].to(hidden.dtype), hidden)
-    if not operation.standstill:
-        output = output.masked_fill(padding, 0.0)
-    return output, (hidden, *(field[0] for field in frozen))
+    after = (hidden, *(field[0] for field in frozen))
+    if operation.standstill and not reverse:
+        return output.transpose(0, 1), after
+    rows = torch.cat([output.flatten(0, 1), output.new_zeros(1, output.shape[2])])
+    return rows.index_select(0, back).view(batch_size, steps, -1), after
+
+
+def _gather_order(lengths: Tensor, steps: int, *, reverse: bool) -> tuple[Tensor, Tensor]:
+    """For every (step, row) the place of its input in (B*T) rows, and for every (row, step) that of its output in (T*B).
+
+    Padding is read from one more row at the end.
+    """
+    batch_size = len(lengths)
+    time, row = torch.arange(steps, device=lengths.device), torch.arange(batch_size, device=lengths.device)
+    real = time[:, None] < lengths
+    source = lengths - 1 - time[:, None] if reverse else time[:, None].expand(-1, batch_size)
+    outside = steps * batch_size
+    there = torch.where(real, row * steps + source, outside)
+    back = torch.where(real, source * batch_size + row, outside).T
+    return there.flatten(), back.flatten()
+
+
+def _with_standstill(operation: FusedOperation, weights: RecurrentWeights) -> RecurrentWeights:
+    """One more input feature, which holds the gates of padded steps."""
+    gates = torch.tensor(operation.standstill, dtype=weights.w_ih.dtype, device=weights.w_ih.device) * STANDSTILL
+    column = gates.repeat_interleave(weights.w_hh.shape[1])[:, None]
+    return weights._replace(w_ih=torch.cat([weights.w_ih, column], 1))
 
 
 def _run_packed(

@@ -6,7 +6,7 @@ import torch
 
 from recurra.shapes import Bool, Float, Int, Tensor
 
-__all__ = ["check_lengths", "last_step", "real_steps", "reverse_rows"]
+__all__ = ["check_lengths", "real_steps", "reverse_rows"]
 
 
 def check_lengths(lengths: Tensor, batch_size: int, steps: int) -> None:
@@ -38,8 +38,3 @@ def reverse_rows(x: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float
     source = torch.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
     flat = source + steps * torch.arange(batch_size, device=lengths.device)[:, None]
     return x.flatten(0, 1).index_select(0, flat.flatten()).view_as(x)
-
-
-def last_step(x: Float[Tensor, "B T F"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B F"]:
-    """Every row's last real step; step 0 of rows of length zero, which the caller replaces."""
-    return x[torch.arange(len(x), device=lengths.device), (lengths - 1).clamp_min(0)]

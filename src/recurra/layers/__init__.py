@@ -5,6 +5,7 @@ from __future__ import annotations
 from recurra.cells.initialization import Initialization
 from recurra.layers.dropout import StepDropout, VariationalDropout
 from recurra.layers.embedding import Embedding
+from recurra.layers.hashed import CharacterNgrams, HashedTable, TokenNgrams
 from recurra.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling, build_pooling
 from recurra.layers.stack import Regularization, Stack
 from recurra.layers.torch_weights import load_torch_weights, torch_weights
@@ -12,7 +13,9 @@ from recurra.layers.torch_weights import load_torch_weights, torch_weights
 __all__ = [
     "POOLINGS",
     "AttentionPooling",
+    "CharacterNgrams",
     "Embedding",
+    "HashedTable",
     "Initialization",
     "LastPooling",
     "MaxPooling",
@@ -21,6 +24,7 @@ __all__ = [
     "Regularization",
     "Stack",
     "StepDropout",
+    "TokenNgrams",
     "VariationalDropout",
     "build_pooling",
     "load_torch_weights",

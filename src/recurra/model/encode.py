@@ -12,10 +12,7 @@ from recurra.errors import RowError
 from recurra.features import Encoded, Feature
 from recurra.heads import Head
 
-__all__ = ["TARGET", "encode_columns", "usable_rows"]
-
-TARGET = "target:"
-"""Prefix of the head's array among the encoded columns, so that it never meets a feature of the same name."""
+__all__ = ["encode_columns", "row_place", "usable_rows"]
 
 
 def usable_rows(
@@ -41,7 +38,7 @@ def usable_rows(
         problems = column.problems(frame[column.name]) | problems
     bad = []
     for row in sorted(problems):
-        source, line = table.place(rows[row])
+        source, line = row_place(table, rows[row])
         if on_error == "fail":
             raise RowError(problems[row], source=source, line=line)
         bad.append(BadRow(source, line, problems[row]))
@@ -49,9 +46,12 @@ def usable_rows(
     return mask, bad
 
 
-def encode_columns(frame: pl.DataFrame, features: Sequence[Feature], head: Head | None = None) -> dict[str, Encoded]:
-    """Encoded columns by feature name, and the target under `TARGET` and the head's name."""
-    columns: dict[str, Encoded] = {feature.name: feature.encode(frame[feature.name]) for feature in features}
-    if head is not None:
-        columns[TARGET + head.name] = head.encode(frame[head.name])
-    return columns
+def row_place(table: Table, row: int) -> tuple[str, int]:
+    """File (or description of a frame) and 1-based line (or row of a frame) of a table's row."""
+    source, _, line = table.place(row).rpartition(":")
+    return source, int(line.removeprefix(" row "))
+
+
+def encode_columns(frame: pl.DataFrame, features: Sequence[Feature]) -> dict[str, Encoded]:
+    """Encoded columns by feature name."""
+    return {feature.name: feature.encode(frame[feature.name]) for feature in features}

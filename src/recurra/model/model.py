@@ -21,7 +21,7 @@ from recurra.errors import EmptyData, MissingColumn, ModelFolderError, OutputExi
 from recurra.features import FEATURES, Feature
 from recurra.heads import HEADS, Head
 from recurra.model.card import model_card
-from recurra.model.encode import TARGET, encode_columns, usable_rows
+from recurra.model.encode import encode_columns, usable_rows
 from recurra.model.folder import Contents, read_folder, write_folder
 from recurra.model.inference import run_network
 from recurra.model.network import Network
@@ -31,8 +31,6 @@ __all__ = ["Model", "Prediction", "load"]
 OnError = Literal["fail", "skip"]
 CHUNK = 8_192
 """Rows read, encoded and predicted at a time: what memory a file of any size takes."""
-ROW = "recurra:row"
-"""Name of the helper column with the numbers of the rows."""
 EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".gz", ".xz")
 """Suffixes by which a string without blanks is taken for a file, so that a misspelt name is not predicted for."""
 MOST_PATH = 1_000
@@ -154,16 +152,16 @@ class Model:
         outputs, targets = [], []
         start = without = unusable = 0
         for frame in table.chunks(size=CHUNK):
-            frame = frame.with_row_index(ROW, offset=start)  # noqa: PLW2901
-            start += len(frame)
             has_target = ~self._without_target(frame[self.head.name])
-            without += len(frame) - int(has_target.sum())
-            frame = frame.filter(has_target)  # noqa: PLW2901
-            mask, bad = usable_rows(table, frame, frame[ROW].to_list(), columns=[*self.features, self.head], on_error=on_error)
+            rows = (start + has_target.arg_true()).to_list()
+            start += len(frame)
+            without += len(frame) - len(rows)
+            known = frame.filter(has_target)
+            mask, bad = usable_rows(table, known, rows, columns=[*self.features, self.head], on_error=on_error)
             unusable += len(bad)
-            columns = encode_columns(frame.filter(mask), self.features, self.head)
-            targets.append(np.asarray(columns.pop(TARGET + self.head.name)))
-            outputs.append(run_network(self.network, columns, self.settings.training))
+            kept = known.filter(mask)
+            targets.append(self.head.encode(kept[self.head.name]))
+            outputs.append(run_network(self.network, encode_columns(kept, self.features), self.settings.training))
         if not sum(len(part) for part in targets):
             raise EmptyData(f"No row of {table.description} has a known target in column {self.head.name!r}: there is nothing to measure.")
         facts = {"rows_without_target": without, "rows_left_out": unusable + len(table.bad_rows)}

@@ -16,7 +16,7 @@ from recurra.config import Settings
 from recurra.data.batch import Batch
 from recurra.errors import TrainingDiverged
 from recurra.training.devices import autocast, choose_device
-from recurra.training.optimizers import build_optimizer, clip_gradients
+from recurra.training.optimizers import build_optimizer, clip_gradients, set_learning_rate
 from recurra.training.seeds import random_state, restore_random_state
 
 __all__ = ["find_learning_rate", "steepest_descent"]
@@ -78,8 +78,7 @@ def _sweep(network: nn.Module, loader: Any, settings: Settings) -> list[dict[str
 def _step(network: nn.Module, batch: Batch, optimizer: Optimizer, rate: float, settings: Settings) -> float:
     """One optimizer step at a rate; the loss before it."""
     training = settings.training
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_learning_rate(optimizer, rate)
     with autocast(training, next(network.parameters()).device):
         loss = network.loss(network(batch), batch)  # type: ignore[operator]  # what a network must have
     optimizer.zero_grad()

@@ -125,8 +125,11 @@ def _loggers(folder: Path, settings: LoggingSettings, step: int) -> list[Any]:
         _require("mlflow", "logging.mlflow")
         from lightning.pytorch.loggers import MLFlowLogger
 
-        address = os.environ.get("MLFLOW_TRACKING_URI")
-        loggers.append(MLFlowLogger(experiment_name=settings.mlflow, tracking_uri=address, save_dir=str(folder / "mlflow")))
+        # MLflow no longer starts a folder of files, so without a server of the user's it is a database in the run's folder
+        folder.mkdir(parents=True, exist_ok=True)
+        address = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.resolve() / 'mlflow.db'}")
+        artifacts = None if "MLFLOW_TRACKING_URI" in os.environ else str(folder.resolve() / "mlflow")
+        loggers.append(MLFlowLogger(experiment_name=settings.mlflow, tracking_uri=address, artifact_location=artifacts))
     return loggers
 
 

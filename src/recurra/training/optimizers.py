@@ -17,11 +17,11 @@ from torch.optim import ASGD, SGD, Adafactor, Adagrad, Adam, AdamW, Muon, NAdam,
 from recurra.config import OptimizerSettings
 from recurra.errors import SettingsError
 from recurra.features.category import CategoryEmbedding
-from recurra.layers import Embedding
+from recurra.layers import Embedding, HashedTable
 from recurra.shapes import Tensor
 from recurra.training.recurrent import recurrent_layers
 
-__all__ = ["CombinedOptimizer", "asgd_average", "build_optimizer", "clip_gradients", "gradient_norms"]
+__all__ = ["CombinedOptimizer", "asgd_average", "build_optimizer", "clip_gradients", "gradient_norms", "set_learning_rate"]
 
 FUSED = ("sgd", "adam", "adamw", "adagrad")
 SPARSE = ("sgd", "adam", "adamw", "adagrad", "muon")
@@ -70,7 +70,7 @@ def build_optimizer(
     Args:
         network: already on its device.
         settings: name and coefficients.
-        learning_rate: of every group; for muon the update of a matrix is scaled to the size that AdamW's would have
+        learning_rate: of every group, times `embedding_factor` for embeddings; for muon the update of a matrix is scaled to the size that AdamW's would have
             (Liu et al. 2025, section 2.2), so that one rate serves both.
         steps: optimizer steps of the run. ASGD averages the weights of the second half of them.
         scaled: gradients come from a loss scaler (float16), which fused implementations would not let us clip.
@@ -79,7 +79,7 @@ def build_optimizer(
         SettingsError: embeddings have sparse gradients and the optimizer has no row-wise form, or muon finds no
             recurrent matrix.
     """
-    sparse, matrices, decayed, plain = _partition(network, muon=settings.name == "muon")
+    sparse, matrices, decayed, plain, tables = _partition(network, muon=settings.name == "muon")
     if sparse and settings.name not in SPARSE:
         raise SettingsError(
             f"optimizer.name={settings.name!r} has no form for embedding.sparse=true: use one of {', '.join(SPARSE)}, or set embedding.sparse=false."
@@ -92,23 +92,32 @@ def build_optimizer(
     if matrices:
         optimizers.append(_muon(matrices, settings, learning_rate))
     if groups := [
-        {"params": parameters, "weight_decay": decay}
-        for parameters, decay in ((decayed, settings.weight_decay), (plain, 0.0))
+        {"params": parameters, "weight_decay": decay, "factor": factor}
+        for parameters, decay, factor in ((decayed, settings.weight_decay, 1.0), (plain, 0.0, 1.0), (tables, 0.0, settings.embedding_factor))
         if parameters
     ]:
         optimizers.append(_dense(groups, settings.model_copy(update={"name": name}), rate=learning_rate, steps=steps, fused=fused))
     if sparse:
-        optimizers.append(_sparse(name, sparse, settings, learning_rate))
-    return optimizers[0] if len(optimizers) == 1 else CombinedOptimizer(optimizers)
+        optimizers.append(_sparse(name, [{"params": sparse, "factor": settings.embedding_factor}], settings, learning_rate))
+    optimizer = optimizers[0] if len(optimizers) == 1 else CombinedOptimizer(optimizers)
+    set_learning_rate(optimizer, learning_rate)
+    return optimizer
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the rate of every group, that of embeddings by their factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("factor", 1.0)
 
 
 def _partition(network: nn.Module, *, muon: bool) -> tuple[list[nn.Parameter], ...]:
-    """Trainable parameters as (sparse, for muon, decayed, not decayed), each in the network's order."""
+    """Trainable parameters as (sparse, for muon, decayed, not decayed, embeddings), each in the network's order."""
     recurrent = {id(p) for layer in recurrent_layers(network).values() for p in layer.parameters()} if muon else set()
     sparse: list[nn.Parameter] = []
     matrices: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
+    tables: list[nn.Parameter] = []
     seen: set[int] = set()
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -117,18 +126,20 @@ def _partition(network: nn.Module, *, muon: bool) -> tuple[list[nn.Parameter], .
             seen.add(id(parameter))
             if getattr(module, "sparse", False) is True and name == "weight":
                 sparse.append(parameter)
-            elif parameter.ndim < 2 or _is_table(module) or name.startswith("initial_"):
+            elif _is_table(module):
+                tables.append(parameter)
+            elif parameter.ndim < 2 or name.startswith("initial_"):
                 plain.append(parameter)
             elif id(parameter) in recurrent and parameter.ndim == 2:
                 matrices.append(parameter)
             else:
                 decayed.append(parameter)
-    return sparse, matrices, decayed, plain
+    return sparse, matrices, decayed, plain, tables
 
 
 def _is_table(module: nn.Module) -> bool:
     """A weight whose rows are looked up: decay would pull the rare ones to zero between their visits."""
-    return isinstance(module, (nn.Embedding, nn.EmbeddingBag, Embedding, CategoryEmbedding))
+    return isinstance(module, (nn.Embedding, nn.EmbeddingBag, Embedding, HashedTable, CategoryEmbedding))
 
 
 def _device(network: nn.Module) -> str:
@@ -165,15 +176,15 @@ def _dense(groups: list[dict[str, Any]], settings: OptimizerSettings, *, rate: f
     raise SettingsError(f"There is no optimizer {settings.name!r}.")
 
 
-def _sparse(name: str, parameters: list[nn.Parameter], settings: OptimizerSettings, learning_rate: float) -> Optimizer:
+def _sparse(name: str, groups: list[dict[str, Any]], settings: OptimizerSettings, learning_rate: float) -> Optimizer:
     checks: Any = torch.sparse.check_sparse_tensor_invariants
     if not checks.is_enabled():
         checks.disable()  # said aloud, or torch warns at the first step that it is so
     if name == "sgd":
-        return SGD(parameters, lr=learning_rate, foreach=False)
+        return SGD(groups, lr=learning_rate, foreach=False)
     if name == "adagrad":
-        return Adagrad(parameters, lr=learning_rate, foreach=False)
-    return SparseAdam(parameters, lr=learning_rate, betas=(settings.beta1, settings.beta2))
+        return Adagrad(groups, lr=learning_rate, foreach=False)
+    return SparseAdam(groups, lr=learning_rate, betas=(settings.beta1, settings.beta2))
 
 
 def asgd_average(optimizer: Optimizer) -> tuple[list[nn.Parameter], list[Tensor]] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,13 @@ import polars as pl
 from recurra.config import Settings
 from recurra.data.cache import cache_key, cached
 from recurra.data.columns import Column, Task, infer_columns, infer_task
-from recurra.data.read import Table, read, require_columns
+from recurra.data.read import Table, require_columns
 from recurra.data.split import Part, assign_parts, overlap, row_hashes
 from recurra.data.store import Store, StoreWriter
 from recurra.errors import DataError, EmptyData, RowError, SettingsError
 from recurra.features import FEATURES, Feature
 from recurra.heads import HEADS, Head
-from recurra.model.encode import TARGET, encode_columns, usable_rows
+from recurra.model.encode import encode_columns, row_place, usable_rows
 
 __all__ = ["Facts", "Plan", "Prepared", "Rows", "make_plan", "prepare"]
 
@@ -31,9 +32,9 @@ LEFT_OUT = -1
 """Part of a row that is not used."""
 OPEN = 3
 """Part of a row that is still to be split."""
-PLACED = 1_000
-"""Most gathered rows whose place is looked up."""
-VERSION = 1
+INPUT, TARGET, PARTS = "input:", "target", "parts"
+"""Names in the store: of a feature's array (before its own name), of the encoded target, of the parts."""
+VERSION = 2
 """Of what `prepare` writes; part of the cache key."""
 
 
@@ -86,14 +87,19 @@ class Rows:
                 own += len(frame)
             start += own
 
-    def gather(self, rows: np.ndarray, columns: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
-        """The given rows (ascending) of the given columns, and the place of each, in one pass over the tables."""
-        frames, places = [], []
+    def gather(self, rows: np.ndarray, columns: Sequence[str]) -> pl.DataFrame:
+        """The given rows (ascending) of the given columns, in one pass over the tables."""
+        return pl.concat(chunk.frame[inside - chunk.start] for chunk, inside in self._found(rows, columns))
+
+    def places(self, rows: np.ndarray) -> list[str]:
+        """Files and lines of the given rows (ascending); each costs reading its file up to there, so few at a time."""
+        found = self._found(rows, [self.first.columns[0]])
+        return [chunk.table.place(int(row) - chunk.start + chunk.own) for chunk, inside in found for row in inside]
+
+    def _found(self, rows: np.ndarray, columns: Sequence[str]) -> Iterator[tuple[Chunk, np.ndarray]]:
+        """Each chunk with those of `rows` that stand in it."""
         for chunk in self.chunks(columns):
-            inside = rows[np.searchsorted(rows, chunk.start) : np.searchsorted(rows, chunk.start + len(chunk.frame))] - chunk.start
-            frames.append(chunk.frame[inside])
-            places += [(chunk.table, chunk.own + int(row)) for row in inside]
-        return pl.concat(frames), [table.place(row) for table, row in places[:PLACED]]
+            yield chunk, rows[np.searchsorted(rows, chunk.start) : np.searchsorted(rows, chunk.start + len(chunk.frame))]
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class Prepared:
         plan: columns, task and settings.
         features: fitted on the training rows.
         head: fitted on the training rows.
-        store: encoded columns, the target under `TARGET` and its name.
+        store: the encoded columns and targets.
         parts: (N,) int8, the part of each row, -1 where it is left out.
         rows: the tables.
         facts: what was seen.
@@ -168,12 +174,12 @@ class Prepared:
     @property
     def inputs(self) -> dict[str, Any]:
         """Encoded columns by feature name."""
-        return {feature.name: self.store[feature.name] for feature in self.features}
+        return {feature.name: self.store[INPUT + feature.name] for feature in self.features}
 
     @property
     def targets(self) -> np.ndarray:
         """Encoded targets of all rows."""
-        targets = self.store[TARGET + self.head.name]
+        targets = self.store[TARGET]
         assert isinstance(targets, np.ndarray)
         return targets
 
@@ -184,12 +190,16 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
     Raises:
         SettingsError: no target is named.
         MissingColumn: a named column is not in a table.
+        DataError: the target is joined into an input, or no column is left to learn from.
     """
     table = tables[0][0]
     if settings.target is None:
         raise SettingsError(f"No target is named: say which column to predict with --target. Columns: {', '.join(table.columns)}.")
     named = [name for name in (settings.target, settings.data.group, settings.data.time) if name is not None]
     require_columns(table, [*named, *(settings.data.columns or []), *settings.data.types])
+    for name, joined in settings.data.join.items():
+        if settings.target in joined:
+            raise DataError(f"The target {settings.target!r} cannot be an input too: take it out of the joined column {name!r} (data.join).")
     columns = infer_columns(table, target=settings.target, settings=settings.data)
     if settings.head.task == "auto":
         task, reason = infer_task(table, settings.target, settings.data)
@@ -201,12 +211,13 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
     return plan
 
 
-def prepare(tables: Sequence[tuple[Table, Part | None]], plan: Plan) -> Prepared:
+def prepare(tables: Sequence[tuple[Table, Part | None]], plan: Plan, *, cache: Path | None = None) -> Prepared:
     """Split, fit and encode, or take all of it from the cache.
 
     Args:
         tables: the training table first (its part is None where rows are held out of it), then those of fixed parts.
         plan: of `make_plan`.
+        cache: folder of the encoded columns; the user's cache folder when not given.
 
     Raises:
         EmptyData: no row is left to train on.
@@ -218,30 +229,38 @@ def prepare(tables: Sequence[tuple[Table, Part | None]], plan: Plan) -> Prepared
     fingerprint = cache_key(*[(table.fingerprint(), part) for table, part in tables])
     shaping = settings.model_dump(mode="json", include={"target", "data", "text", "head"})
     key = cache_key(VERSION, fingerprint, [asdict(column) for column in plan.columns], shaping, settings.training.seed)
-    store = cached(key, lambda writer: _build(writer, rows, plan))
+    store = cached(key, lambda writer: _build(writer, rows, plan), folder=cache)
     meta = store.meta
     features = [FEATURES[state["type"]].from_state(state["name"], state) for state in meta["features"]]
     head = HEADS[plan.task].from_state(settings.target or "", meta["head"], settings.head)
-    parts = store["parts"]
+    parts = store[PARTS]
     assert isinstance(parts, np.ndarray)
     return Prepared(plan, features, head, store, parts, rows, Facts(**{**meta["facts"], "fingerprint": fingerprint}))
 
 
 def _build(writer: StoreWriter, rows: Rows, plan: Plan) -> None:
     parts, facts = _split(rows, plan)
+    _require_training_rows(parts, facts)
     features, head = _fit(rows, parts, plan)
-    _encode(writer, rows, parts, features, head, plan)
+    unusable = _encode(writer, rows, parts, features, head, plan)
+    if unusable:
+        facts.left_out["unusable value"] = unusable
+    _require_training_rows(parts, facts)
     counted = Counter(parts.tolist())
-    if not counted[Part.TRAIN]:
-        raise EmptyData("No row is left to train on: every row is left out. Check the target column and data.ignore_labels.")
     facts.rows = {part.name.lower(): counted[part] for part in Part if counted[part]}
     facts.notes = [f"{feature.name}: {feature.describe()}" for feature in features]
-    writer.append("parts", parts)
+    writer.append(PARTS, parts)
     writer.meta = {
         "features": [{"name": feature.name, "type": feature.type, **feature.state()} for feature in features],
         "head": head.state(),
         "facts": asdict(facts),
     }
+
+
+def _require_training_rows(parts: np.ndarray, facts: Facts) -> None:
+    if not (parts == Part.TRAIN).any():
+        reasons = ", ".join(f"{count:,} for {reason!r}" for reason, count in facts.left_out.items())
+        raise EmptyData(f"No row is left to train on; left out are {reasons or 'none'}. Check the target column and data.ignore_labels.")
 
 
 def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
@@ -259,8 +278,8 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
         missing = head.missing(values)
         skipped = head.ignored(values, data.ignore_labels) & ~missing
         if missing.any() and data.missing_targets == "fail":
-            place = chunk.table.place(chunk.own + int(missing.arg_true()[0]))
-            raise RowError("the target is missing. Fill it in, or leave such rows out with data.missing_targets=drop", source=place)
+            source, line = row_place(chunk.table, chunk.own + int(missing.arg_true()[0]))
+            raise RowError("the target is missing. Fill it in, or leave such rows out with data.missing_targets=drop.", source=source, line=line)
         without, ignored = without + int(missing.sum()), ignored + int(skipped.sum())
         part = OPEN if chunk.part is None else chunk.part
         seen["fixed"].append(np.where((missing | skipped).to_numpy(), LEFT_OUT, part).astype(np.int8))
@@ -333,21 +352,25 @@ def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], Head
         try:
             features.append(FEATURES[column.type].fit(column.name, training(column.name), plan.settings))
         except EmptyData as error:
-            raise EmptyData(f"Column {column.name!r}: {error} Leave it out with --type {column.name}=ignore.") from error
+            raise EmptyData(f"Column {column.name!r}: {error} The column is left out with --type {column.name}=ignore.") from error
     if not features:
         reasons = "; ".join(f"{column.name}: {column.reason}" for column in plan.columns if column.name != target)
         raise DataError(f"No input column is left ({reasons or 'the table has only the target'}). Set a type, for example --type title=text.")
     return features, head
 
 
-def _encode(writer: StoreWriter, rows: Rows, parts: np.ndarray, features: Sequence[Feature], head: Head, plan: Plan) -> None:
-    """Write every row's encoded columns; rows with a problem leave the parts when data.on_error is "skip"."""
+def _encode(writer: StoreWriter, rows: Rows, parts: np.ndarray, features: Sequence[Feature], head: Head, plan: Plan) -> int:
+    """Write every row's encoded columns; rows with a problem leave the parts when data.on_error is "skip", and are counted."""
+    unusable = 0
     columns = list(dict.fromkeys([*(feature.name for feature in features), head.name]))
     for chunk in rows.chunks(columns):
         used = chunk.numbers[parts[chunk.numbers] != LEFT_OUT]
         kept = chunk.frame[used - chunk.start]
         own = (used - chunk.start + chunk.own).tolist()
-        mask, _ = usable_rows(chunk.table, kept, own, columns=[*features, head], on_error=plan.settings.data.on_error)
+        mask, bad = usable_rows(chunk.table, kept, own, columns=[*features, head], on_error=plan.settings.data.on_error)
         parts[used[~mask.to_numpy()]] = LEFT_OUT
-        for name, encoded in encode_columns(chunk.frame, features, head).items():
-            writer.append(name, encoded)
+        unusable += len(bad)
+        writer.append(TARGET, head.encode(chunk.frame[head.name]))
+        for name, encoded in encode_columns(chunk.frame, features).items():
+            writer.append(INPUT + name, encoded)
+    return unusable

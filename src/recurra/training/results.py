@@ -46,7 +46,7 @@ from recurra.training.fit import FitResult
 from recurra.training.loaders import train_buckets
 from recurra.training.prepare import Prepared
 
-__all__ = ["Measured", "Timings", "measure", "write_results"]
+__all__ = ["Measured", "Timings", "fill_run", "measure", "write_results"]
 
 SHOWN_ERRORS = 20
 """Most confident errors that the report shows."""
@@ -68,6 +68,10 @@ class Timings:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def rounded(self) -> dict[str, float]:
+        """Seconds by stage, to the millisecond, as `run.json` holds them."""
+        return {name: round(seconds, 3) for name, seconds in self.seconds.items()}
 
 
 @dataclass(frozen=True)
@@ -104,30 +108,57 @@ def measure(model: Model, prepared: Prepared) -> Measured:
     return last
 
 
-def write_results(folder: Path, model: Model, prepared: Prepared, result: FitResult, measured: Measured, *, timings: Timings) -> None:
-    """Train the baselines, fill in `model.run`, and write report and model folder.
+def fill_run(model: Model, prepared: Prepared, result: FitResult, measured: Measured, *, timings: Timings) -> dict[str, Baseline]:
+    """Train the baselines where they are wanted, and fill in `model.run`.
 
     Args:
-        folder: the model folder.
-        model: the trained model; its `run` is filled in.
+        model: the trained model.
         prepared: the data it was trained on.
         result: the course of the training.
         measured: the network on the held-out parts.
-        timings: of the stages so far; those of this function are added.
+        timings: of the stages so far; that of the baselines is added.
 
-    Raises:
-        ModelFolderError: the folder cannot be written.
-        DataError: the report cannot be written.
+    Returns:
+        The baselines by name.
     """
     baselines: dict[str, Baseline] = {}
     if model.settings.evaluation.baselines and measured.part != Part.TRAIN:
         with timings.stage("baselines"):
             baselines = _baselines(model, prepared, measured)
     model.run = _run(model, prepared, result, measured, baselines)
+    model.run["timings"] = timings.rounded()
+    return baselines
+
+
+def write_results(
+    folder: Path,
+    model: Model,
+    prepared: Prepared,
+    result: FitResult,
+    measured: Measured,
+    *,
+    baselines: Mapping[str, Baseline],
+    timings: Timings,
+) -> None:
+    """Write report and model folder.
+
+    Args:
+        folder: the model folder.
+        model: the trained model, its `run` filled in.
+        prepared: the data it was trained on.
+        result: the course of the training.
+        measured: the network on the held-out parts.
+        baselines: of `fill_run`.
+        timings: of the stages so far; that of the report is added.
+
+    Raises:
+        ModelFolderError: the folder cannot be written.
+        DataError: the report cannot be written.
+    """
     with timings.stage("report"):
         report = _report(folder, model, prepared, result, measured, baselines=baselines)
     report = replace(report, timings=dict(timings.seconds))
-    model.run["timings"] = {name: round(seconds, 3) for name, seconds in timings.seconds.items()}
+    model.run["timings"] = timings.rounded()
     try:
         write_report(folder / "report.html", report)
     except OSError as error:
@@ -162,8 +193,7 @@ def _baselines(model: Model, prepared: Prepared, measured: Measured) -> dict[str
         train_rows = np.sort(np.random.default_rng(settings.training.seed).choice(train_rows, limit, replace=False))
     parts = []
     for rows in (train_rows, measured.rows):
-        inputs, _ = prepared.rows.gather(rows, columns)
-        parts.append(BaselinePart(inputs, _targets(model, prepared.targets[rows])))
+        parts.append(BaselinePart(prepared.rows.gather(rows, columns), _targets(model, prepared.targets[rows])))
     kinds = {feature.tokenizer.kind for feature in model.features if isinstance(feature, TextFeature)}
     return train_baselines(
         parts[0],
@@ -204,6 +234,7 @@ def _run(model: Model, prepared: Prepared, result: FitResult, measured: Measured
             "waiting_share": round(result.waiting_share, 4),
             "learning_rate": result.learning_rate,
             "stopped": result.stopped,
+            "history": result.history,
         },
         "metrics": measured.metrics,
         "baselines": {name: {part: baseline.metrics} for name, baseline in baselines.items()},
@@ -324,7 +355,8 @@ def _errors(model: Model, prepared: Prepared, measured: Measured, targets: np.nd
     chosen = np.unique([int(error.row) for error in found]).astype(np.int64)
     if not len(chosen):
         return []
-    frame, places = prepared.rows.gather(measured.rows[chosen], [feature.name for feature in model.features])
+    rows = measured.rows[chosen]
+    frame, places = prepared.rows.gather(rows, [feature.name for feature in model.features]), prepared.rows.places(rows)
     texts = {
         int(row): (place, " | ".join(str(value) for value in values if value is not None)[:EXCERPT])
         for row, place, values in zip(chosen, places, frame.iter_rows(), strict=True)

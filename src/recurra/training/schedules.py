@@ -11,6 +11,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from recurra.config import ScheduleSettings
+from recurra.training.optimizers import set_learning_rate
 
 __all__ = ["Schedule"]
 
@@ -75,8 +76,8 @@ class Schedule:
         """
         factor = self.factor(step)
         rate = self.learning_rate * factor
+        set_learning_rate(optimizer, rate)
         for group in optimizer.param_groups:
-            group["lr"] = rate
             if self.settings.name == "one_cycle":
                 _lower_momentum(group, ONE_CYCLE_MOMENTUM_DIP * factor)
         return rate

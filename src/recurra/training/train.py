@@ -25,10 +25,11 @@ from recurra.features.text import TextFeature, TokenEmbedding
 from recurra.model.folder import write_file
 from recurra.model.model import Model
 from recurra.model.network import Network
+from recurra.training.checkpoints import last_path
 from recurra.training.fit import FitResult, fit
 from recurra.training.loaders import loaders
 from recurra.training.prepare import Plan, Prepared, make_plan, prepare
-from recurra.training.results import Timings, measure, write_results
+from recurra.training.results import Timings, fill_run, measure, write_results
 from recurra.training.seeds import seed_everything
 
 __all__ = ["plan", "print_line", "train"]
@@ -85,8 +86,8 @@ def train(
     if output is None:
         if resume:
             raise SettingsError("resume goes on with a training in an output folder: name it.")
-        with TemporaryDirectory(prefix="recurra-") as folder:
-            return _Job(data, chosen, Path(folder), validation=validation, test=test, show=show).run(resume=False)
+        with TemporaryDirectory(prefix="recurra-", ignore_cleanup_errors=True) as folder:  # Windows keeps mapped files
+            return _Job(data, chosen, Path(folder), validation=validation, test=test, show=show, keep=False).run(resume=False)
     folder = Path(output)
     _check_output(folder, resume=resume, overwrite=overwrite)
     return _Job(data, chosen, folder, validation=validation, test=test, show=show).run(resume=resume)
@@ -129,20 +130,21 @@ def _check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
         OutputExists: it holds something, and neither `resume` nor `overwrite` is set.
     """
     name = repr(str(folder))
-    if folder.exists() and not folder.is_dir():
-        raise OutputExists(f"{name} is a file: choose another output folder.")
-    complete, started = (folder / "model.json").is_file(), (folder / WORK).is_dir()
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise OutputExists(f"The output folder {name} cannot be made: {str(nearest)!r} is a file. Choose another one.")
+    complete, started = (folder / "model.json").is_file(), last_path(folder / WORK).is_file()
     if resume and complete:
         raise OutputExists(f"{name} holds a complete model: there is nothing to go on with. Use --overwrite to train anew.")
     if resume and not started:
         raise OutputExists(f"{name} holds no interrupted training: leave out --resume.")
     if resume or not folder.exists() or not any(folder.iterdir()):
         return
-    if not (complete or started):
+    if not (complete or (folder / WORK).is_dir()):
         raise OutputExists(f"{name} holds other things than a model: choose another output folder.")
     if complete and not overwrite:
         raise OutputExists(f"{name} holds a model already: choose another --output, or replace it with --overwrite.")
-    if not overwrite:
+    if started and not overwrite:
         raise OutputExists(f"{name} holds an interrupted training: go on with --resume, or start anew with --overwrite.")
 
 
@@ -172,6 +174,8 @@ class _Job:
     validation: Any = None
     test: Any = None
     show: Show | None = None
+    keep: bool = True
+    """False: nothing is to stay on disk, neither results nor encoded columns."""
     timings: Timings = field(default_factory=Timings)
 
     def run(self, *, resume: bool) -> Model:
@@ -188,8 +192,10 @@ class _Job:
             model = Model(prepared.plan.settings, prepared.features, prepared.head, network=network.cpu())
             measured = measure(model, prepared)
         self.say(_headline(model, measured.metrics))
-        write_results(self.folder, model, prepared, result, measured, timings=self.timings)
-        self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
+        baselines = fill_run(model, prepared, result, measured, timings=self.timings)
+        if self.keep:
+            write_results(self.folder, model, prepared, result, measured, baselines=baselines, timings=self.timings)
+            self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
         return model
 
     def say(self, line: str) -> None:
@@ -202,7 +208,7 @@ class _Job:
         planned = make_plan(tables, _with_vector_size(self.settings))
         for line in _columns_table(planned):
             self.say(line)
-        prepared = prepare(tables, planned)
+        prepared = prepare(tables, planned, cache=None if self.keep else self.folder / "encoded")
         facts = prepared.facts
         self.say("rows: " + ", ".join(f"{count:,} {part}" for part, count in facts.rows.items()))
         for reason, count in facts.left_out.items():
@@ -246,9 +252,12 @@ class _Job:
             pairs = [(values.float().cpu().numpy(), batch.targets[head.name].cpu().numpy()) for values, batch in outputs]
             return head.metrics(np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs]))
 
-        if settings.training.monitor == "auto":
-            settings = settings.model_copy(update={"training": settings.training.model_copy(update={"monitor": head.monitor})})
         train_loader, validation_loader = loaders(prepared)
+        if validation_loader is None and settings.training.monitor not in {"auto", "train_loss"}:
+            raise SettingsError(
+                f"training.monitor={settings.training.monitor!r} needs validation rows, and there are none: give some, "
+                "or leave the setting out, and the training loss selects the model."
+            )
         return fit(
             network,
             train_loader,

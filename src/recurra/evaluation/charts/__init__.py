@@ -1,6 +1,6 @@
 """Charts of a report as static SVG text: drawn by altair, turned into SVG offline, no JavaScript.
 
-Inside: one function a chart. `theme` (colours, type, the conversion), `course` (learning curves, gradient flow, lengths), `classes`
+Inside: one function a chart. `theme` (colours, type, the conversion), `course` (learning curves, lengths), `gradients` (gradient flow), `classes`
 (confusion, calibration, ROC), `numbers` (regression), `results` (the network beside its baselines).
 Every function takes plain data and returns an SVG element, or "" where there is nothing to draw.
 """
@@ -8,7 +8,8 @@ Every function takes plain data and returns an SVG element, or "" where there is
 from __future__ import annotations
 
 from recurra.evaluation.charts.classes import calibration, confused_pairs, confusion_matrix, roc
-from recurra.evaluation.charts.course import gradient_by_distance, gradient_by_layer, learning_curve, length_distribution
+from recurra.evaluation.charts.course import learning_curve, length_distribution
+from recurra.evaluation.charts.gradients import gradient_by_distance, gradient_by_layer
 from recurra.evaluation.charts.numbers import predicted_against_true, residuals
 from recurra.evaluation.charts.results import results
 

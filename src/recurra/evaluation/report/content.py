@@ -69,9 +69,9 @@ class Training:
             `learning_rate`, `seconds`. What is missing or not finite in a record is not drawn.
         monitor: the metric that selected the model, as in `validation_<monitor>`.
         best_epoch: the epoch whose weights were kept.
-        gradient_layers: records {"epoch", "layer", "norm"}: norm of the gradient of a layer's recurrent weights.
-        gradient_distances: records {"epoch", "layer", "distance", "norm"}: norm of the gradient at a layer's output so many steps before
-            the end of the sequence.
+        gradient_layers: records {"epoch", "layer", "norm"}: norm of the gradient of a layer's weights.
+        gradient_distances: records {"epoch", "layer", "distance", "norm"}: norm of the gradient that reaches a recurrent layer so many
+            steps before the last one it reads.
     """
 
     history: Sequence[Mapping[str, float]] = ()

@@ -121,11 +121,9 @@ def gradient_flow(training: Training) -> GradientFlow:
         advice = (
             "what stands that far back is hardly learnt. Gated cells, orthogonal initialization, a forget bias of 1 or mean pooling help"
         )
-        return GradientFlow(
-            "vanishing", share, distance, f"{where} is {_small(share)} of that near the end{of}: it vanishes, and {advice}."
-        )
+        return GradientFlow("vanishing", share, distance, f"{where} is {_portion(share)} that near the end{of}: it vanishes, and {advice}.")
     return GradientFlow(
-        "healthy", share, distance, f"{where} is {_small(share)} of that near the end{of}: it neither vanishes nor explodes."
+        "healthy", share, distance, f"{where} is {_portion(share)} that near the end{of}: it neither vanishes nor explodes."
     )
 
 
@@ -140,16 +138,13 @@ def _far_share(pairs: Sequence[tuple[int, float]]) -> tuple[float, int]:
     return (far / near if near > 0 else (float("inf") if far > 0 else 0.0)), distance
 
 
-def _small(share: float) -> str:
+def _portion(share: float) -> str:
+    """Such as "4.9 times", "17% of", "0.3% of", "2e−7 of"."""
     if share >= 2:
         return f"{share:.1f} times"
-    return (
-        f"{100 * share:.0f}%"
-        if share >= 0.1
-        else f"{100 * share:.2g}%"
-        if share >= 1e-4
-        else f"{share:.0e}".replace("e-0", "e-").replace("-", "−")
-    )
+    if share >= 0.1:
+        return f"{100 * share:.0f}% of"
+    return f"{100 * share:.2g}% of" if share >= 1e-4 else f"{share:.0e} of".replace("e-0", "e-").replace("-", "−")
 
 
 def course_sentence(training: Training) -> str:

@@ -31,14 +31,14 @@ def elman_aten(
 def _call_tanh(x: Tensor, batch_sizes: Tensor | None, state: list[Tensor], weights: RecurrentWeights) -> Sequence[Tensor]:
     train = torch.is_grad_enabled()
     if batch_sizes is None:
-        return torch.rnn_tanh(x, state[0], weights, True, 1, 0.0, train, False, True)
+        return torch.rnn_tanh(x, state[0], weights, True, 1, 0.0, train, False, False)
     return torch.rnn_tanh(x, batch_sizes, state[0], weights, True, 1, 0.0, train, False)
 
 
 def _call_relu(x: Tensor, batch_sizes: Tensor | None, state: list[Tensor], weights: RecurrentWeights) -> Sequence[Tensor]:
     train = torch.is_grad_enabled()
     if batch_sizes is None:
-        return torch.rnn_relu(x, state[0], weights, True, 1, 0.0, train, False, True)
+        return torch.rnn_relu(x, state[0], weights, True, 1, 0.0, train, False, False)
     return torch.rnn_relu(x, batch_sizes, state[0], weights, True, 1, 0.0, train, False)
 
 

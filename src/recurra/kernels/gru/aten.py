@@ -30,7 +30,7 @@ def gru_aten(
 def _call(x: Tensor, batch_sizes: Tensor | None, state: list[Tensor], weights: RecurrentWeights) -> Sequence[Tensor]:
     train = torch.is_grad_enabled()
     if batch_sizes is None:
-        return torch.gru(x, state[0], weights, True, 1, 0.0, train, False, True)
+        return torch.gru(x, state[0], weights, True, 1, 0.0, train, False, False)
     return torch.gru(x, batch_sizes, state[0], weights, True, 1, 0.0, train, False)
 
 

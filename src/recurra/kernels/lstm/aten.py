@@ -31,7 +31,7 @@ def _call(x: Tensor, batch_sizes: Tensor | None, state: list[Tensor], weights: R
     # "train" only decides whether oneDNN keeps what the backward pass needs, so gradients work in evaluation mode as well.
     train = torch.is_grad_enabled()
     if batch_sizes is None:
-        return torch.lstm(x, state, weights, True, 1, 0.0, train, False, True)
+        return torch.lstm(x, state, weights, True, 1, 0.0, train, False, False)
     return torch.lstm(x, batch_sizes, state, weights, True, 1, 0.0, train, False)
 
 
