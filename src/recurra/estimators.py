@@ -60,7 +60,7 @@ ALWAYS = {"data.test_share": 0.0, "evaluation.baselines": False}
 LOWEST = float(np.finfo(np.float32).min)
 """Decision value of a class without a training row."""
 
-Kind = Literal["texts", "token lists", "numbers", "columns"]
+Kind = Literal["texts", "token lists", "numbers", "columns of several types"]
 
 
 class _Inputs(NamedTuple):
@@ -174,7 +174,7 @@ class _RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn h
             ValueError: the shape is wrong, a number is infinite, or the columns are not those of `fit`.
             TypeError: a value is of the wrong kind.
         """
-        found = _sequences(X)
+        found = _sequences(X, None if reset else self._kind)
         if found is not None and reset:
             for name in ("n_features_in_", "feature_names_in_"):
                 vars(self).pop(name, None)
@@ -190,7 +190,7 @@ class _RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn h
         """Columns of numbers, or of several types."""
         frame = _mixed_columns(X)
         numbers = frame is None or all(dtype.is_numeric() for dtype in frame.dtypes)
-        if not reset and self._kind == "columns" and frame is not None:
+        if not reset and self._kind == "columns of several types" and frame is not None:
             numbers = False  # a column that happens to hold no text this time
         if numbers:
             values = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
@@ -203,8 +203,8 @@ class _RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn h
             if column.dtype.is_float() and column.is_infinite().any():
                 raise ValueError(f"Input X contains infinity in column {column.name!r}.")
         if not reset:
-            frame.columns = self.model_columns_
-        return _Inputs("columns", frame)
+            frame.columns = self._columns
+        return _Inputs("columns of several types", frame)
 
     def _names(self, count: int) -> list[str]:
         names = getattr(self, "feature_names_in_", None)
@@ -222,7 +222,7 @@ class _RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn h
             raise KeyboardInterrupt(str(interruption)) from interruption  # or a grid search would go on with the next fit
         finally:
             restore_random_state(states)
-        self.model_columns_ = inputs.frame.columns
+        self._columns = inputs.frame.columns
         self.history_: list[dict[str, float]] = self.model_.run["training"]["history"]
 
     def _settings(self, inputs: _Inputs, target: _Target) -> Settings:
@@ -233,10 +233,12 @@ class _RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn h
             given["training.seed"] = int(self.random_state if seeded else check_random_state(self.random_state).randint(2**31 - 1))
         chosen = load_settings(QUIET, self.settings, given)
         types = {**_types(inputs), **chosen.data.types}
+        # a rare label that only a validation row has cannot be learnt: that row is left out
+        rare = {"data.on_error": "skip"} if target.task == "labels" else None
         name = target.values.name or chosen.target or "target"
         while name in inputs.frame.columns or name in chosen.data.join:
             name += "_"
-        return load_settings(chosen, ALWAYS, {"target": name, "head.task": target.task, "data.types": types})
+        return load_settings(chosen, ALWAYS, rare, {"target": name, "head.task": target.task, "data.types": types})
 
     def _outputs(self, X: Any) -> np.ndarray:
         """(N, C) outputs of the network."""
@@ -313,7 +315,7 @@ class RecurrentClassifier(ClassifierMixin, _RecurrentEstimator):  # type: ignore
         self._several = several
         self._train(inputs, target)
         self.classes_ = classes
-        names = _label_texts(classes) if not several else [str(name) for name in range(len(classes))]
+        names = [str(name) for name in classes] if several else _label_texts(classes)
         self._order = [names.index(name) for name in self.model_.head.labels.names]
         return self
 
@@ -399,24 +401,28 @@ class RecurrentRegressor(RegressorMixin, _RecurrentEstimator):  # type: ignore[m
 NO_TARGET = "This estimator requires y to be passed, but the target y is None."
 
 
-def _sequences(X: Any) -> _Inputs | None:
-    """Texts or token lists as a frame of one column; None where X is neither.
+def _sequences(X: Any, expected: Kind | None) -> _Inputs | None:
+    """Texts or token lists as a frame of one column; None where X is neither. `expected` decides where no row has anything in it.
 
     Raises:
+        ValueError: X is one text.
         TypeError: some rows are texts or token lists, and others are not.
     """
-    if hasattr(X, "columns") or len(getattr(X, "shape", (0,))) != 1 or isinstance(X, (str, bytes)) or not hasattr(X, "__len__"):
+    if isinstance(X, str):
+        raise ValueError(f"X is one text, {X[:60]!r}: give a list of texts.")
+    if hasattr(X, "columns") or len(getattr(X, "shape", (0,))) != 1 or not hasattr(X, "__len__"):
         return None
     if not isinstance(X, (list, tuple)):
         X = X.to_list() if hasattr(X, "to_list") else X.tolist() if hasattr(X, "tolist") else X
     rows = [None if _is_missing(row) else row for row in X]
     first = next((row for row in rows if row is not None and not (_is_list(row) and not len(row))), None)
-    if isinstance(first, str):
+    nothing = first is None and bool(rows)
+    if isinstance(first, str) or (nothing and expected == "texts"):
         wrong = next((i for i, row in enumerate(rows) if not (row is None or isinstance(row, str))), None)
         if wrong is not None:
             raise TypeError(f"X holds texts, but row {wrong} is of type {type(rows[wrong]).__name__}: every row must be a text or None.")
         return _Inputs("texts", pl.DataFrame({"text": pl.Series([None if row is None else str(row) for row in rows], dtype=pl.String)}))
-    if _is_list(first) and any(isinstance(token, str) for token in first):
+    if (_is_list(first) and any(isinstance(token, str) for token in first)) or (nothing and expected == "token lists"):
         return _Inputs("token lists", pl.DataFrame({"tokens": pl.Series(list(_token_rows(rows)), dtype=pl.List(pl.String))}))
     return None
 
@@ -501,7 +507,7 @@ def _label_target(y: Any) -> tuple[np.ndarray, _Target]:
     classes = np.asarray(y.columns) if hasattr(y, "columns") else np.arange(y.shape[1] if hasattr(y, "shape") else len(y[0]))
     matrix = check_array(y, accept_sparse=True, dtype=None, input_name="y")
     dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
-    rows = [[str(label) for label in np.flatnonzero(row)] for row in dense]
+    rows = [[str(label) for label in classes[np.flatnonzero(row)]] for row in dense]
     return classes, _Target(pl.Series("", rows, dtype=pl.List(pl.String)), "labels")
 
 
