@@ -11,3 +11,5 @@ install_import_hook(["recurra.kernels", "recurra.cells", "recurra.layers"], "bea
 import torch  # noqa: E402 - after the hook and the number of threads
 
 torch.set_num_threads(1)
+
+from jobs import _own_cache, folder, models, quiet_report  # noqa: E402, F401 - fixtures of the whole job

@@ -10,9 +10,8 @@ Names are loaded when they are first used, so that importing the package costs n
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Model": "recurra.model.model",
@@ -25,9 +24,20 @@ _HOMES = {
     "train": "recurra.training.train",
 }
 
-__all__ = ["Model", "RecurraError", "RecurrentClassifier", "RecurrentRegressor", "Settings", "__version__", "load", "load_settings", "train"]  # noqa: RUF022
+__all__ = [
+    "Model",
+    "RecurraError",
+    "RecurrentClassifier",
+    "RecurrentRegressor",
+    "Settings",
+    "__version__",
+    "load",
+    "load_settings",
+    "train",
+]
 
 if TYPE_CHECKING:
+    __version__: str
     from recurra.config import Settings, load_settings
     from recurra.errors import RecurraError
     from recurra.estimators import RecurrentClassifier, RecurrentRegressor
@@ -36,6 +46,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("recurra")
     if name not in _HOMES:
         raise AttributeError(f"module 'recurra' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -331,10 +331,12 @@ def load_settings(*sources: str | Path | Mapping[str, Any] | Settings | None) ->
         if source is None:
             continue
         if isinstance(source, Settings):
-            source = source.model_dump(exclude_unset=True)
+            given: Mapping[str, Any] = source.model_dump(exclude_unset=True)
         elif isinstance(source, (str, Path)):
-            source = _read_yaml(Path(source))
-        _merge(merged, _nested(source))
+            given = _read_yaml(Path(source))
+        else:
+            given = source
+        _merge(merged, _nested(given))
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from recurra.config import Settings, load_settings
 from recurra.data.read import read
 from recurra.errors import TrainingInterrupted
+from recurra.heads import ClassifyHead, LabelsHead
 from recurra.metrics.labels import predicted_labels
 from recurra.model.encode import encode_columns, usable_rows
 from recurra.model.inference import run_network
@@ -79,6 +80,9 @@ class _Target(NamedTuple):
 
 class _RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     """What both estimators share: parameters, inputs, training, outputs."""
+
+    _kind: Kind
+    _columns: list[str]
 
     def __init__(
         self,
@@ -177,13 +181,13 @@ class _RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn h
         found = _sequences(X, None if reset else self._kind)
         if found is not None and reset:
             for name in ("n_features_in_", "feature_names_in_"):
-                vars(self).pop(name, None)
+                self.__dict__.pop(name, None)
         if found is None:
             found = self._table(X, reset=reset)
         if reset:
             self._kind = found.kind
         elif found.kind != self._kind:
-            raise ValueError(f"{type(self).__name__} was fitted on {self._kind}, but X holds {found.kind}: give X in the form that fit got.")
+            raise ValueError(f"{type(self).__name__} was fitted on {self._kind}, but X holds {found.kind}: give what fit got.")
         return found
 
     def _table(self, X: Any, *, reset: bool) -> _Inputs:
@@ -229,8 +233,8 @@ class _RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn h
         """Settings of a fit, from `settings`, the parameters and the form of X and y."""
         given = {path: _plain(getattr(self, name)) for name, path in PARAMETERS.items() if getattr(self, name) is not None}
         if self.random_state is not None:
-            seeded = isinstance(self.random_state, (int, np.integer))
-            given["training.seed"] = int(self.random_state if seeded else check_random_state(self.random_state).randint(2**31 - 1))
+            state = _plain(self.random_state)
+            given["training.seed"] = state if isinstance(state, int) else int(check_random_state(state).randint(2**31 - 1))
         chosen = load_settings(QUIET, self.settings, given)
         types = {**_types(inputs), **chosen.data.types}
         # a rare label that only a validation row has cannot be learnt: that row is left out
@@ -306,17 +310,21 @@ class RecurrentClassifier(ClassifierMixin, _RecurrentEstimator):  # type: ignore
             RecurraError: a setting is wrong, there are too few rows to hold out validation rows, or training failed.
         """
         inputs = self._inputs(X, reset=True)
-        several = y is not None and type_of_target(y, input_name="y") == "multilabel-indicator"
+        _require_target(y)
+        several = type_of_target(y, input_name="y") == "multilabel-indicator"
         if several:
-            classes, target = _label_target(y)
+            matrix = check_array(y, accept_sparse=True, dtype=None, input_name="y")
+            classes, target = _label_target(matrix, getattr(y, "columns", range(matrix.shape[1])))
         else:
             classes, target = _class_target(y)
         check_consistent_length(inputs.frame, target.values)
-        self._several = several
         self._train(inputs, target)
         self.classes_ = classes
+        self._indicator: np.dtype[Any] | None = matrix.dtype if several else None
         names = [str(name) for name in classes] if several else _label_texts(classes)
-        self._order = [names.index(name) for name in self.model_.head.labels.names]
+        head = self.model_.head
+        assert isinstance(head, (ClassifyHead, LabelsHead))
+        self._order = [names.index(name) for name in head.labels.names]
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -327,9 +335,10 @@ class RecurrentClassifier(ClassifierMixin, _RecurrentEstimator):  # type: ignore
             ValueError: X is not of the form that `fit` got.
         """
         probabilities = self.predict_proba(X)
-        if self._several:
-            return predicted_labels(probabilities)
-        return self.classes_[probabilities.argmax(axis=1)]
+        if self._indicator is not None:
+            return predicted_labels(probabilities).astype(self._indicator)
+        chosen: np.ndarray = self.classes_[probabilities.argmax(axis=1)]
+        return chosen
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(N, C) probabilities in the order of `classes_`; of several labels each for itself. Raises as `predict` does."""
@@ -339,7 +348,7 @@ class RecurrentClassifier(ClassifierMixin, _RecurrentEstimator):  # type: ignore
     def decision_function(self, X: Any) -> np.ndarray:
         """(N, C) outputs before the softmax (the sigmoid of several labels); with two classes (N,), their difference. Raises as `predict` does."""
         outputs = self._by_class(self._outputs(X).astype(np.float64), missing=LOWEST)
-        if len(self.classes_) == 2 and not self._several:
+        if len(self.classes_) == 2 and self._indicator is None:
             return np.asarray(outputs[:, 1] - outputs[:, 0])
         return outputs
 
@@ -378,8 +387,7 @@ class RecurrentRegressor(RegressorMixin, _RecurrentEstimator):  # type: ignore[m
                 training failed.
         """
         inputs = self._inputs(X, reset=True)
-        if y is None:
-            raise ValueError(NO_TARGET)
+        _require_target(y)
         values = column_or_1d(check_array(y, ensure_2d=False, dtype=np.float64, input_name="y"), warn=True)
         check_consistent_length(inputs.frame, values)
         if len(values) < 2:
@@ -398,9 +406,6 @@ class RecurrentRegressor(RegressorMixin, _RecurrentEstimator):  # type: ignore[m
         return self.model_.head.probabilities(outputs)
 
 
-NO_TARGET = "This estimator requires y to be passed, but the target y is None."
-
-
 def _sequences(X: Any, expected: Kind | None) -> _Inputs | None:
     """Texts or token lists as a frame of one column; None where X is neither. `expected` decides where no row has anything in it.
 
@@ -409,13 +414,13 @@ def _sequences(X: Any, expected: Kind | None) -> _Inputs | None:
         TypeError: some rows are texts or token lists, and others are not.
     """
     if isinstance(X, str):
-        raise ValueError(f"X is one text, {X[:60]!r}: give a list of texts.")
+        raise ValueError(f"X is one text, {X[:60]!r}: give a list of texts.")  # noqa: TRY004 - as scikit-learn does for one row
     if hasattr(X, "columns") or len(getattr(X, "shape", (0,))) != 1 or not hasattr(X, "__len__"):
         return None
     if not isinstance(X, (list, tuple)):
         X = X.to_list() if hasattr(X, "to_list") else X.tolist() if hasattr(X, "tolist") else X
     rows = [None if _is_missing(row) else row for row in X]
-    first = next((row for row in rows if row is not None and not (_is_list(row) and not len(row))), None)
+    first: Any = next((row for row in rows if row is not None and not (_is_list(row) and not len(row))), None)
     nothing = first is None and bool(rows)
     if isinstance(first, str) or (nothing and expected == "texts"):
         wrong = next((i for i, row in enumerate(rows) if not (row is None or isinstance(row, str))), None)
@@ -440,7 +445,7 @@ def _is_list(value: Any) -> bool:
 
 def _is_missing(value: Any) -> bool:
     """None, NaN, or pandas' NA."""
-    return value is None or (isinstance(value, float) and value != value) or type(value).__name__ == "NAType"
+    return value is None or (isinstance(value, float) and np.isnan(value)) or type(value).__name__ == "NAType"
 
 
 def _mixed_columns(X: Any) -> pl.DataFrame | None:
@@ -471,14 +476,20 @@ def _types(inputs: _Inputs) -> dict[str, str]:
     return {column.name: "ignore" if column.fill_nan(None).is_null().all() else "number" for column in numbers}
 
 
+def _require_target(y: Any) -> None:
+    """Raise ValueError where `y`, or a value of it, is missing."""
+    if y is None:
+        raise ValueError("This estimator requires y to be passed, but the target y is None.")
+    values = np.asarray(y, dtype=object) if not hasattr(y, "toarray") else np.empty(0)
+    if values.ndim == 1:
+        missing = [row for row, value in enumerate(values.tolist()) if _is_missing(value)]
+        if missing:
+            raise ValueError(f"Input y contains NaN or None, first in row {missing[0]}: every row needs a target.")
+
+
 def _class_target(y: Any) -> tuple[np.ndarray, _Target]:
     """Classes, and a target column of them."""
-    if y is None:
-        raise ValueError(NO_TARGET)
     name, y = _name(y), column_or_1d(y, warn=True)
-    missing = [row for row, value in enumerate(y.tolist()) if _is_missing(value)]
-    if missing:
-        raise ValueError(f"Input y contains NaN or None, first in row {missing[0]}: every row needs a class.")
     check_classification_targets(y)
     classes, numbers = np.unique(y, return_inverse=True)
     if len(classes) < 2:
@@ -502,10 +513,9 @@ def _label_texts(classes: np.ndarray) -> Sequence[str]:
     return texts
 
 
-def _label_target(y: Any) -> tuple[np.ndarray, _Target]:
+def _label_target(matrix: Any, names: Iterable[Any]) -> tuple[np.ndarray, _Target]:
     """Labels of an indicator matrix, and a target column of lists of them."""
-    classes = np.asarray(y.columns) if hasattr(y, "columns") else np.arange(y.shape[1] if hasattr(y, "shape") else len(y[0]))
-    matrix = check_array(y, accept_sparse=True, dtype=None, input_name="y")
+    classes = np.asarray(list(names))
     dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
     rows = [[str(label) for label in classes[np.flatnonzero(row)]] for row in dense]
     return classes, _Target(pl.Series("", rows, dtype=pl.List(pl.String)), "labels")

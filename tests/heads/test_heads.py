@@ -21,7 +21,9 @@ TARGETS = {
 
 
 def fitted(task: str, **settings: object) -> Head:
-    return HEADS[task].fit("y", [TARGETS[task][:1], TARGETS[task][1:]], load_settings({f"head.{name}": value for name, value in settings.items()}))
+    return HEADS[task].fit(
+        "y", [TARGETS[task][:1], TARGETS[task][1:]], load_settings({f"head.{name}": value for name, value in settings.items()})
+    )
 
 
 @pytest.mark.parametrize("task", HEADS)
@@ -50,7 +52,9 @@ def test_cross_entropy_is_torchs() -> None:
     head = fitted("classify", label_smoothing=0.1, class_weights="balanced")
     assert isinstance(head, ClassifyHead)
     outputs, targets = torch.randn(4, 3, dtype=torch.float64), torch.from_numpy(head.encode(TARGETS["classify"]))
-    expected = torch.nn.functional.cross_entropy(outputs, targets, weight=torch.tensor([4 / 3, 2 / 3, 4 / 3], dtype=torch.float64), label_smoothing=0.1)
+    expected = torch.nn.functional.cross_entropy(
+        outputs, targets, weight=torch.tensor([4 / 3, 2 / 3, 4 / 3], dtype=torch.float64), label_smoothing=0.1
+    )
     torch.testing.assert_close(head.loss(outputs, targets), expected)
 
 
@@ -64,7 +68,10 @@ def test_class_weights_by_name_and_their_misspelling() -> None:
 
 def test_labels_smoothing_and_weights_change_the_loss() -> None:
     outputs = torch.randn(4, 3)
-    losses = {fitted("labels", **options).loss(outputs, torch.from_numpy(fitted("labels").encode(TARGETS["labels"]))).item() for options in ({}, {"label_smoothing": 0.2}, {"class_weights": {"a": 3.0}}, {"class_weights": "balanced"})}
+    losses = {
+        fitted("labels", **options).loss(outputs, torch.from_numpy(fitted("labels").encode(TARGETS["labels"]))).item()
+        for options in ({}, {"label_smoothing": 0.2}, {"class_weights": {"a": 3.0}}, {"class_weights": "balanced"})
+    }
     assert len(losses) == 4
 
 

@@ -39,7 +39,11 @@ def test_long_tokens_are_cut_not_refused() -> None:
 def test_token_ngrams_depend_on_the_neighbours_before_and_their_order() -> None:
     table = TokenNgrams(3, 10_000, 8)
     base = table(torch.tensor([[2, 3, 4, 5]]))[0]
-    for tokens, changed in (([9, 3, 4, 5], [True, True, True, False]), ([2, 3, 4, 9], [False, False, False, True]), ([3, 2, 4, 5], [True] * 4)):
+    for tokens, changed in (
+        ([9, 3, 4, 5], [True, True, True, False]),
+        ([2, 3, 4, 9], [False, False, False, True]),
+        ([3, 2, 4, 5], [True] * 4),
+    ):
         other = table(torch.tensor([tokens]))[0]
         assert [not torch.equal(a, b) for a, b in zip(base, other, strict=True)] == changed
 

@@ -11,7 +11,9 @@ import torch
 from recurra.errors import ModelFolderError
 from recurra.model.folder import FORMAT, Contents, read_folder, write_file, write_folder
 
-CONTENTS = Contents({"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor([1])}, {"settings": {}, "features": ["é"]}, {"seed": 3}, "# card\n")
+CONTENTS = Contents(
+    {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.tensor([1])}, {"settings": {}, "features": ["é"]}, {"seed": 3}, "# card\n"
+)
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_damage_is_noticed(folder: Path, name: str, damage: str) -> None:
     else:
         content[-20] ^= 1
         path.write_bytes(content)
-    with pytest.raises(ModelFolderError, match=name.split(".")[0]):
+    with pytest.raises(ModelFolderError, match=name.split(".", maxsplit=1)[0]):
         read_folder(folder)
 
 

@@ -7,15 +7,21 @@ from collections.abc import Sequence
 
 from cyclopts import App
 
-from recurra import __version__
 from recurra.errors import RecurraError, TrainingInterrupted
 
 __all__ = ["app", "main"]
 
+
+def _version() -> str:
+    import recurra
+
+    return recurra.__version__
+
+
 app = App(
     name="recurra",
     help="Recurrent networks for sequences: from a table to a trained, evaluated, usable model.",
-    version=__version__,
+    version=_version,
     help_format="plaintext",
 )
 app.command("recurra.cli.train:train", name="train", help="Train a model from a table and write its folder and report.")

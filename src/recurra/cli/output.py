@@ -53,7 +53,11 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
                 left_out += len(part.bad_rows)
                 frame = beside(part.inputs, part.outputs)
                 if not frame.is_empty():
-                    file.write(_lines(frame) if suffix in LINES else _flat(frame).write_csv(None, separator=SEPARATORS[suffix], include_header=header))
+                    file.write(
+                        _lines(frame)
+                        if suffix in LINES
+                        else _flat(frame).write_csv(None, separator=SEPARATORS[suffix], include_header=header)
+                    )
                     header = False
     except BrokenPipeError:
         # The reader (head, less) has seen enough; what is still buffered goes nowhere.

@@ -40,7 +40,9 @@ class TokenEmbedding(nn.Module):
         self.embedding = Embedding(len(tokens), size, init_range=start, token_dropout=settings.token_dropout, sparse=sparse)
         self.ngrams = nn.ModuleList()
         if settings.character_ngrams:
-            self.ngrams.append(CharacterNgrams(tokens, settings.buckets, size, lengths=settings.character_ngrams, init_range=start, sparse=sparse))
+            self.ngrams.append(
+                CharacterNgrams(tokens, settings.buckets, size, lengths=settings.character_ngrams, init_range=start, sparse=sparse)
+            )
         if settings.token_ngrams > 1:
             self.ngrams.append(TokenNgrams(settings.token_ngrams, settings.buckets, size, init_range=start, sparse=sparse))
         self.dropout = StepDropout(settings.dropout)

@@ -138,15 +138,15 @@ class ClassifyHead(Head):
 
 
 def _count(chunks: Iterable[pl.Series]) -> LabelSet:
-    label_type: list[str] = []
+    kinds: list[str] = []
 
     def texts() -> Iterable[str]:
         for chunk in chunks:
-            label_type.append(LabelSet.type_of(chunk.dtype))
+            kinds.append(LabelSet.kind_of(chunk.dtype))
             yield from (text for text in LabelSet.texts(chunk) if text)
 
     found = list(texts())
-    return LabelSet.count(found, label_type[0] if label_type else "text")  # type: ignore[arg-type]
+    return LabelSet.count(found, kinds[0] if kinds else "text")  # type: ignore[arg-type]
 
 
 def _weights(labels: LabelSet, settings: HeadSettings) -> Tensor | None:
@@ -163,5 +163,7 @@ def _weights(labels: LabelSet, settings: HeadSettings) -> Tensor | None:
         return counts.sum() / (len(labels) * counts)
     for label in chosen:
         if label not in labels.names:
-            raise SettingsError(f"head.class_weights names {label!r}, which is no class of the training rows.{nearest(label, labels.names)}")
+            raise SettingsError(
+                f"head.class_weights names {label!r}, which is no class of the training rows.{nearest(label, labels.names)}"
+            )
     return torch.tensor([chosen.get(name, 1.0) for name in labels.names], dtype=torch.float64)

@@ -24,19 +24,19 @@ class LabelSet:
     Attributes:
         names: as texts, sorted (numerically where they are numbers).
         counts: training rows of each.
-        type: what predictions are turned back into.
+        kind: what predictions are turned back into.
     """
 
     names: tuple[str, ...]
     counts: tuple[int, ...]
-    type: LabelType
+    kind: LabelType
 
     @classmethod
-    def count(cls, labels: Iterable[str], label_type: LabelType) -> LabelSet:
+    def count(cls, labels: Iterable[str], kind: LabelType) -> LabelSet:
         """The distinct labels of an iterable."""
         counts = Counter(labels)
-        names = sorted(counts, key=(lambda name: (0, int(name), "")) if label_type == "integer" else str)
-        return cls(tuple(names), tuple(counts[name] for name in names), label_type)
+        names = sorted(counts, key=(lambda name: (0, int(name), "")) if kind == "integer" else str)
+        return cls(tuple(names), tuple(counts[name] for name in names), kind)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -62,27 +62,27 @@ class LabelSet:
     @property
     def dtype(self) -> type[pl.DataType]:
         """The polars type of predictions."""
-        return {"text": pl.String, "integer": pl.Int64, "boolean": pl.Boolean}[self.type]
+        return {"text": pl.String, "integer": pl.Int64, "boolean": pl.Boolean}[self.kind]
 
     def values(self) -> list[Any]:
         """The labels in the type of the user's column."""
-        if self.type == "integer":
+        if self.kind == "integer":
             return [int(name) for name in self.names]
-        if self.type == "boolean":
+        if self.kind == "boolean":
             return [name == "true" for name in self.names]
         return list(self.names)
 
     def state(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"names": list(self.names), "counts": list(self.counts), "type": self.type}
+        return {"names": list(self.names), "counts": list(self.counts), "kind": self.kind}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> LabelSet:
         """The labels that `state()` described."""
-        return cls(tuple(state["names"]), tuple(state["counts"]), state["type"])
+        return cls(tuple(state["names"]), tuple(state["counts"]), state["kind"])
 
     @staticmethod
-    def type_of(dtype: pl.DataType) -> LabelType:
+    def kind_of(dtype: pl.DataType) -> LabelType:
         """The label type of a target column."""
         if dtype == pl.Boolean:
             return "boolean"

@@ -34,18 +34,18 @@ class LabelsHead(Head):
         name: the target column.
         labels: the labels.
         separator: between the labels of one text.
-        ignored: labels that are passed over.
+        passed_over: labels that are passed over.
         settings: label smoothing and class weights.
     """
 
     task: ClassVar[str] = "labels"
     monitor: ClassVar[str] = "micro_f1"
 
-    def __init__(self, name: str, labels: LabelSet, *, separator: str, ignored: Iterable[str], settings: HeadSettings) -> None:
+    def __init__(self, name: str, labels: LabelSet, *, separator: str, passed_over: Iterable[str], settings: HeadSettings) -> None:
         super().__init__(name)
         self.labels = labels
         self.separator = separator
-        self.ignored = sorted(ignored)
+        self.passed_over = sorted(passed_over)
         self.smoothing = settings.label_smoothing
         self.weights = _positive_weights(labels, settings)
 
@@ -53,11 +53,13 @@ class LabelsHead(Head):
     def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
         """Count the labels; see `Head.fit`."""
         separator, ignored = settings.data.label_separator, settings.data.ignore_labels
-        found = (label for chunk in values for row in split_labels(chunk, separator).to_list() for label in row or () if label not in ignored)
+        found = (
+            label for chunk in values for row in split_labels(chunk, separator).to_list() for label in row or () if label not in ignored
+        )
         labels = LabelSet.count(found, "text")
         if not labels.names:
             raise DataError(f"No row has a label in column {name!r}. Check the target column and data.label_separator ({separator!r}).")
-        return cls(name, labels, separator=separator, ignored=ignored, settings=settings.head)
+        return cls(name, labels, separator=separator, passed_over=ignored, settings=settings.head)
 
     @property
     def output_size(self) -> int:
@@ -73,7 +75,7 @@ class LabelsHead(Head):
         """Rows with a label that the training rows do not have."""
         found = {}
         for row, labels in enumerate(split_labels(values, self.separator).to_list()):
-            unknown = [label for label in labels or () if label not in self.labels and label not in self.ignored]
+            unknown = [label for label in labels or () if label not in self.labels and label not in self.passed_over]
             if unknown:
                 found[row] = self.labels.problem(unknown[0], self.name)
         return found
@@ -137,12 +139,12 @@ class LabelsHead(Head):
 
     def state(self) -> dict[str, Any]:
         """Labels, separator and ignored labels."""
-        return {"labels": self.labels.state(), "separator": self.separator, "ignored": self.ignored}
+        return {"labels": self.labels.state(), "separator": self.separator, "passed_over": self.passed_over}
 
     @classmethod
     def from_state(cls, name: str, state: Mapping[str, Any], settings: HeadSettings) -> Self:
         """The head that `state()` described."""
-        return cls(name, LabelSet.from_state(state["labels"]), separator=state["separator"], ignored=state["ignored"], settings=settings)
+        return cls(name, LabelSet.from_state(state["labels"]), separator=state["separator"], passed_over=state["passed_over"], settings=settings)
 
 
 def _whole(targets: np.ndarray) -> np.ndarray:
@@ -160,5 +162,7 @@ def _positive_weights(labels: LabelSet, settings: HeadSettings) -> Tensor | None
         return counts.mean() / counts
     for label in chosen:
         if label not in labels.names:
-            raise SettingsError(f"head.class_weights names {label!r}, which is no label of the training rows.{nearest(label, labels.names)}")
+            raise SettingsError(
+                f"head.class_weights names {label!r}, which is no label of the training rows.{nearest(label, labels.names)}"
+            )
     return torch.tensor([chosen.get(name, 1.0) for name in labels.names], dtype=torch.float64)

@@ -108,8 +108,7 @@ class TokenNgrams(HashedTable):
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T F"]:
         """The sum of the n-grams' vectors at each step."""
-        hashes = tokens
-        before = tokens
+        hashes = before = tokens.long()
         total: Tensor | None = None
         for _ in range(2, self.order + 1):
             before = nn.functional.pad(before, (1, 0))[:, : tokens.shape[1]]

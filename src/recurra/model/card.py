@@ -24,8 +24,10 @@ def model_card(settings: Settings, features: Sequence[Feature], head: Head, run:
         "",
         f"# {head.name} from {', '.join(feature.name for feature in features)}",
         "",
-        f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units, {encoder.pooling} pooling) "
-        f"that predicts `{head.name}` ({head.describe()}).",
+        (
+            f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units, {encoder.pooling} pooling) "
+            f"that predicts `{head.name}` ({head.describe()})."
+        ),
         "",
         "| input | type | learnt |",
         "| --- | --- | --- |",
@@ -41,8 +43,10 @@ def model_card(settings: Settings, features: Sequence[Feature], head: Head, run:
         f"model.predict({_example(features)})",
         "```",
         "",
-        f"Trained with Recurra {run.get('versions', {}).get('recurra', '')}, seed {settings.training.seed}. "
-        "`run.json` holds versions, data fingerprint, metrics and timings; `report.html` the report.",
+        (
+            f"Trained with Recurra {run.get('versions', {}).get('recurra', '')}, seed {settings.training.seed}. "
+            "`run.json` holds versions, data fingerprint, metrics and timings; `report.html` the report."
+        ),
         "",
     ]
     return "\n".join(lines)

@@ -95,11 +95,15 @@ def read_folder(path: Path) -> Contents:
             f"{str(path)!r} has format {version!r}; this version of Recurra reads up to {FORMAT}. Upgrade with `pip install --upgrade recurra`."
         )
     if _checksum(model) != model.get("sha256"):
-        raise ModelFolderError(f"{str(path / MODEL)!r} was altered after it was written: its hash does not fit. Restore the folder or train again.")
+        raise ModelFolderError(
+            f"{str(path / MODEL)!r} was altered after it was written: its hash does not fit. Restore the folder or train again."
+        )
     try:
         weights = (path / WEIGHTS).read_bytes()
     except OSError as error:
-        raise ModelFolderError(f"{str(path / WEIGHTS)!r} cannot be read: {error.strerror}. The folder is incomplete: copy it again.") from error
+        raise ModelFolderError(
+            f"{str(path / WEIGHTS)!r} cannot be read: {error.strerror}. The folder is incomplete: copy it again."
+        ) from error
     if hashlib.sha256(weights).hexdigest() != model["weights_sha256"]:
         raise ModelFolderError(
             f"{str(path / WEIGHTS)!r} ({len(weights):,} bytes) is truncated or was altered: its hash does not fit. Copy the folder again or train again."
@@ -152,7 +156,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelFolderError(f"{str(path)!r} is truncated or was altered: it is not JSON ({error}). Copy the folder again or train again.") from error
+        raise ModelFolderError(
+            f"{str(path)!r} is truncated or was altered: it is not JSON ({error}). Copy the folder again or train again."
+        ) from error
     if not isinstance(value, dict):
         raise ModelFolderError(f"{str(path)!r} was altered: it must hold a JSON object. Copy the folder again or train again.")
     return value

@@ -33,8 +33,6 @@ CHUNK = 8_192
 """Rows read, encoded and predicted at a time: what memory a file of any size takes."""
 EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".gz", ".xz")
 """Suffixes by which a string without blanks is taken for a file, so that a misspelt name is not predicted for."""
-MOST_PATH = 1_000
-"""Characters of a string that are tried as a path; longer ones are no path on any system."""
 HUB = "hf://"
 """Prefix of a model folder on the Hugging Face hub."""
 
@@ -72,7 +70,9 @@ class Model:
         run: versions, seed, data fingerprint, metrics, timings.
     """
 
-    def __init__(self, settings: Settings, features: list[Feature], head: Head, *, network: Network, run: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, features: list[Feature], head: Head, *, network: Network, run: Mapping[str, Any] | None = None
+    ) -> None:
         self.settings = settings
         self.features = features
         self.head = head
@@ -189,8 +189,11 @@ class Model:
         if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts) and not all(is_table(text) for text in texts):
             if [feature.type for feature in self.features] != ["text"]:
                 raise MissingColumn(f"This model reads the columns {', '.join(self.input_columns)}: give rows with these, not plain texts.")
-            return read(pl.DataFrame({self.features[0].name: texts}))
-        join = {name: columns for name, columns in self.settings.data.join.items() if any(feature.name == name for feature in self.features)}
+            # Bytes that were no UTF-8 reach Python as half characters, which no table can hold.
+            return read(pl.DataFrame({self.features[0].name: [text.encode(errors="replace").decode() for text in texts]}))
+        join = {
+            name: columns for name, columns in self.settings.data.join.items() if any(feature.name == name for feature in self.features)
+        }
         table = read(texts, on_error=on_error, join=join)
         require_columns(table, [feature.name for feature in self.features])
         return table
@@ -244,11 +247,16 @@ class Model:
 
 def is_table(text: str) -> bool:
     """Whether a string names a table: an address, a file that is there, a pattern that matches, or the name of a file by its suffix."""
-    if "://" in text or Path(text[:MOST_PATH]).is_file():
-        return True
+    try:
+        if Path(text).is_file():
+            return True
+    except OSError:  # longer than a path can be
+        return False
     if any(blank in text for blank in " \n\t"):
         return False
-    return text.lower().endswith(EXTENSIONS) or (glob.has_magic(text) and bool(glob.glob(text)))
+    if "://" in text:
+        return True
+    return text.lower().endswith(EXTENSIONS) or (glob.has_magic(text) and bool(glob.glob(text)))  # noqa: PTH207 - a pattern may be absolute
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Model:

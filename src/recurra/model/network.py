@@ -1,6 +1,6 @@
 """Features, encoder and head as one `torch.nn.Module`.
 
-    batch -> embedding (each feature) -> stack of cells -> pooling -> | joined with the static features | -> output layer
+batch -> embedding (each feature) -> stack of cells -> pooling -> | joined with the static features | -> output layer
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Network(nn.Module):
         size = sum(_size(self.embeddings[_key(name)]) for name in self.static_names)
         for name in self.sequence_names:
             stack = self._add_stack(name, settings.encoder)
-            self.poolings[_key(name)] = build_pooling(settings.encoder.pooling, stack.output_size, bidirectional=settings.encoder.bidirectional)
+            self.poolings[_key(name)] = build_pooling(
+                settings.encoder.pooling, stack.output_size, bidirectional=settings.encoder.bidirectional
+            )
             size += stack.output_size
         self.output = OutputLayer(size, head.output_size, settings=settings.head)
 

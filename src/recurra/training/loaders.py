@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from recurra.data.augment import Augmentation
 from recurra.data.buckets import LengthBuckets
 from recurra.data.loader import Loader
@@ -10,14 +12,26 @@ from recurra.features.text import TextFeature
 from recurra.model.inference import row_lengths
 from recurra.training.prepare import Prepared
 
-__all__ = ["loaders", "train_buckets"]
+__all__ = ["loaders", "process_rank", "train_buckets"]
+
+
+def process_rank() -> int:
+    """Number of this process among those that share a training; Lightning starts the others with the same command."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def train_buckets(prepared: Prepared) -> LengthBuckets:
-    """Which training rows make a batch."""
+    """Which training rows make a batch of this process."""
     chosen = prepared.plan.settings.training
     lengths = row_lengths(prepared.inputs)[prepared.part(Part.TRAIN)]
-    return LengthBuckets(lengths, batch_size=chosen.batch_size, batch_tokens=chosen.batch_tokens, seed=chosen.seed)
+    return LengthBuckets(
+        lengths,
+        batch_size=chosen.batch_size,
+        batch_tokens=chosen.batch_tokens,
+        seed=chosen.seed,
+        processes=chosen.devices,
+        rank=process_rank(),
+    )
 
 
 def loaders(prepared: Prepared) -> tuple[Loader, Loader | None]:
@@ -25,7 +39,9 @@ def loaders(prepared: Prepared) -> tuple[Loader, Loader | None]:
     settings = prepared.plan.settings
     targets = {prepared.head.name: prepared.targets}
     noise = {
-        feature.name: Augmentation(settings.augmentation, feature.tokenizer) for feature in prepared.features if isinstance(feature, TextFeature)
+        feature.name: Augmentation(settings.augmentation, feature.tokenizer)
+        for feature in prepared.features
+        if isinstance(feature, TextFeature)
     }
     train = Loader(prepared.inputs, train_buckets(prepared), targets=targets, rows=prepared.part(Part.TRAIN), augment=noise)
     rows = prepared.part(Part.VALIDATION)

@@ -93,7 +93,11 @@ def build_optimizer(
         optimizers.append(_muon(matrices, settings, learning_rate))
     if groups := [
         {"params": parameters, "weight_decay": decay, "factor": factor}
-        for parameters, decay, factor in ((decayed, settings.weight_decay, 1.0), (plain, 0.0, 1.0), (tables, 0.0, settings.embedding_factor))
+        for parameters, decay, factor in (
+            (decayed, settings.weight_decay, 1.0),
+            (plain, 0.0, 1.0),
+            (tables, 0.0, settings.embedding_factor),
+        )
         if parameters
     ]:
         optimizers.append(_dense(groups, settings.model_copy(update={"name": name}), rate=learning_rate, steps=steps, fused=fused))

@@ -199,7 +199,9 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
     require_columns(table, [*named, *(settings.data.columns or []), *settings.data.types])
     for name, joined in settings.data.join.items():
         if settings.target in joined:
-            raise DataError(f"The target {settings.target!r} cannot be an input too: take it out of the joined column {name!r} (data.join).")
+            raise DataError(
+                f"The target {settings.target!r} cannot be an input too: take it out of the joined column {name!r} (data.join)."
+            )
     columns = infer_columns(table, target=settings.target, settings=settings.data)
     if settings.head.task == "auto":
         task, reason = infer_task(table, settings.target, settings.data)
@@ -279,7 +281,9 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
         skipped = head.ignored(values, data.ignore_labels) & ~missing
         if missing.any() and data.missing_targets == "fail":
             source, line = row_place(chunk.table, chunk.own + int(missing.arg_true()[0]))
-            raise RowError("the target is missing. Fill it in, or leave such rows out with data.missing_targets=drop.", source=source, line=line)
+            raise RowError(
+                "the target is missing. Fill it in, or leave such rows out with data.missing_targets=drop.", source=source, line=line
+            )
         without, ignored = without + int(missing.sum()), ignored + int(skipped.sum())
         part = OPEN if chunk.part is None else chunk.part
         seen["fixed"].append(np.where((missing | skipped).to_numpy(), LEFT_OUT, part).astype(np.int8))
@@ -355,7 +359,9 @@ def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], Head
             raise EmptyData(f"Column {column.name!r}: {error} The column is left out with --type {column.name}=ignore.") from error
     if not features:
         reasons = "; ".join(f"{column.name}: {column.reason}" for column in plan.columns if column.name != target)
-        raise DataError(f"No input column is left ({reasons or 'the table has only the target'}). Set a type, for example --type title=text.")
+        raise DataError(
+            f"No input column is left ({reasons or 'the table has only the target'}). Set a type, for example --type title=text."
+        )
     return features, head
 
 

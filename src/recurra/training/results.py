@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import yaml
 
-import recurra
 from recurra.data.split import Part
 from recurra.data.store import Ragged
 from recurra.errors import DataError
@@ -157,12 +156,11 @@ def write_results(
     """
     with timings.stage("report"):
         report = _report(folder, model, prepared, result, measured, baselines=baselines)
-    report = replace(report, timings=dict(timings.seconds))
+        try:
+            write_report(folder / "report.html", replace(report, timings=dict(timings.seconds)))
+        except OSError as error:
+            raise DataError(f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space.") from error
     model.run["timings"] = timings.rounded()
-    try:
-        write_report(folder / "report.html", report)
-    except OSError as error:
-        raise DataError(f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space.") from error
     model.save(folder, overwrite=True)
 
 
@@ -242,12 +240,14 @@ def _run(model: Model, prepared: Prepared, result: FitResult, measured: Measured
 
 
 def _versions() -> dict[str, str]:
-    packages = ("torch", "lightning", "polars", "tokenizers", "numpy", "scikit-learn")
+    packages = ("recurra", "torch", "lightning", "polars", "tokenizers", "numpy", "scikit-learn")
     versions = {package: importlib.metadata.version(package) for package in packages}
-    return {"recurra": recurra.__version__, "python": platform.python_version(), **versions}
+    return {"python": platform.python_version(), **versions}
 
 
-def _report(folder: Path, model: Model, prepared: Prepared, result: FitResult, measured: Measured, *, baselines: Mapping[str, Baseline]) -> Report:
+def _report(
+    folder: Path, model: Model, prepared: Prepared, result: FitResult, measured: Measured, *, baselines: Mapping[str, Baseline]
+) -> Report:
     settings = model.settings
     part = measured.part.name.lower()
     metrics = measured.metrics[part]
@@ -376,5 +376,3 @@ def _facts(model: Model, prepared: Prepared, result: FitResult) -> dict[str, str
         "stopped": result.stopped,
         "backend": model.network.explain_backend(),
     }
-
-

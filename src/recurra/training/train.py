@@ -27,7 +27,7 @@ from recurra.model.model import Model
 from recurra.model.network import Network
 from recurra.training.checkpoints import last_path
 from recurra.training.fit import FitResult, fit
-from recurra.training.loaders import loaders
+from recurra.training.loaders import loaders, process_rank
 from recurra.training.prepare import Plan, Prepared, make_plan, prepare
 from recurra.training.results import Timings, fill_run, measure, write_results
 from recurra.training.seeds import seed_everything
@@ -86,10 +86,11 @@ def train(
     if output is None:
         if resume:
             raise SettingsError("resume goes on with a training in an output folder: name it.")
-        with TemporaryDirectory(prefix="recurra-", ignore_cleanup_errors=True) as folder:  # Windows keeps mapped files
-            return _Job(data, chosen, Path(folder), validation=validation, test=test, show=show, keep=False).run(resume=False)
+        with TemporaryDirectory(prefix="recurra-", ignore_cleanup_errors=True) as temporary:  # Windows keeps mapped files
+            return _Job(data, chosen, Path(temporary), validation=validation, test=test, show=show, keep=False).run(resume=False)
     folder = Path(output)
-    _check_output(folder, resume=resume, overwrite=overwrite)
+    if process_rank() == 0:
+        _check_output(folder, resume=resume, overwrite=overwrite)
     return _Job(data, chosen, folder, validation=validation, test=test, show=show).run(resume=resume)
 
 
@@ -182,12 +183,15 @@ class _Job:
         """All stages."""
         with self.timings.stage("prepare data"):
             prepared = self.prepare()
-        _open_output(self.folder, resume=resume)
-        self._keep_plan(prepared, resume=resume)
+        if process_rank() == 0:
+            _open_output(self.folder, resume=resume)
+            self._keep_plan(prepared, resume=resume)
         with self.timings.stage("build model"):
             network = self.build(prepared)
         with self.timings.stage("train"):
             result = self.fit(prepared, network, resume=resume)
+        if process_rank() > 0:
+            sys.exit(0)  # the first process does the rest
         with self.timings.stage("evaluate"):
             model = Model(prepared.plan.settings, prepared.features, prepared.head, network=network.cpu())
             measured = measure(model, prepared)
@@ -199,7 +203,7 @@ class _Job:
         return model
 
     def say(self, line: str) -> None:
-        if self.show is not None and line:
+        if self.show is not None and line and process_rank() == 0:
             self.show(line)
 
     def prepare(self) -> Prepared:
@@ -276,7 +280,9 @@ class _Job:
         if resume and path.is_file():
             before = json.loads(path.read_text(encoding="utf-8"))
             if before["fingerprint"] != now["fingerprint"]:
-                raise OutputExists(f"The training in {str(self.folder)!r} was started on other data: give the same data, or start anew with --overwrite.")
+                raise OutputExists(
+                    f"The training in {str(self.folder)!r} was started on other data: give the same data, or start anew with --overwrite."
+                )
         write_file(path, (json.dumps({**now, "started": datetime.now(UTC).isoformat()}, indent=1) + "\n").encode())
 
 
@@ -291,7 +297,11 @@ def _with_vector_size(settings: Settings) -> Settings:
 def _columns_table(planned: Plan) -> list[str]:
     """Lines that show the columns with their types and the reasons."""
     width = max(len(column.name) for column in planned.columns)
-    lines = [f"  {column.name:<{width}}  {column.type:<8}  {column.reason}" for column in planned.columns if column.name != planned.settings.target]
+    lines = [
+        f"  {column.name:<{width}}  {column.type:<8}  {column.reason}"
+        for column in planned.columns
+        if column.name != planned.settings.target
+    ]
     return ["columns:", *lines, f"target: {planned.settings.target}, {planned.task} ({planned.reason})"]
 
 

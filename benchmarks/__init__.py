@@ -1,0 +1,1 @@
+"""Measurements that stand in the documentation, each with the command that makes it."""
