@@ -20,6 +20,7 @@ from recurra.layers import (
     CharacterNgrams,
     Embedding,
     LastPooling,
+    MaxMeanPooling,
     MaxPooling,
     MeanPooling,
     Regularization,
@@ -108,6 +109,7 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "last, bidirectional": lambda: LastPooling(H, bidirectional=True),
     "mean": lambda: MeanPooling(H),
     "max": lambda: MaxPooling(H),
+    "max_mean": lambda: MaxMeanPooling(H),
     "attention": lambda: AttentionPooling(H),
 }
 

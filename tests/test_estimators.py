@@ -27,7 +27,7 @@ import recurra
 from recurra import RecurrentClassifier, RecurrentRegressor, Settings
 from recurra.config import load_settings
 from recurra.errors import DataError, MissingColumn, RowError, SettingsError, TrainingInterrupted
-from recurra.estimators import PARAMETERS
+from recurra.estimators.estimator import PARAMETERS
 
 TINY = {"hidden_size": 8, "embedding_size": 8, "embedding_dropout": 0.0, "head_dropout": 0.0, "min_frequency": 1, "random_state": 0}
 QUICK = {**TINY, "epochs": 6, "learning_rate": 0.05, "batch_size": 16}
@@ -372,6 +372,7 @@ def test_before_fit(method):
         (np.zeros((4, 3, 2)), [0, 1, 0, 1], ValueError, "3"),
         (csr_array(np.eye(4)), [0, 1, 0, 1], TypeError, "[Ss]parse"),
         (pd.DataFrame({"text": []}), [], ValueError, "0 sample"),
+        (pd.DataFrame([["x", "y"], ["z", "y"]], columns=["a", "a"]), [0, 1], ValueError, "several columns of one name"),
         (pd.DataFrame({"a": [1, 2, 3]}), [[0], [1], [0]], DataConversionWarning, "column-vector"),
         (["a b", "c d"], ["x", "y"], DataError, "every class must keep a row to train on"),
     ],
@@ -400,7 +401,7 @@ def test_an_interruption_ends_a_grid_search_too(monkeypatch):
     def interrupted(*args, **kwargs):
         raise TrainingInterrupted("Training was stopped.")
 
-    monkeypatch.setattr("recurra.estimators.train", interrupted)
+    monkeypatch.setattr("recurra.estimators.estimator.train", interrupted)
     texts, labels = toy_texts(20)
     with pytest.raises(KeyboardInterrupt):
         GridSearchCV(RecurrentClassifier(), {"layers": [1, 2]}, cv=2).fit(texts, labels)
@@ -415,8 +416,9 @@ def test_nothing_is_held_out_where_the_share_is_zero():
 def test_the_examples_of_the_docstrings():
     import doctest
 
-    import recurra.estimators
+    from recurra.estimators import classifier, regressor
 
-    outcome = doctest.testmod(recurra.estimators)
-    assert outcome.attempted >= 7
-    assert outcome.failed == 0
+    for module in (classifier, regressor):
+        outcome = doctest.testmod(module)
+        assert outcome.attempted >= 3
+        assert outcome.failed == 0

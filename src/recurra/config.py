@@ -146,7 +146,7 @@ class EncoderSettings(_Group):
     """Start of the LSTM's forget-gate bias; None leaves the initialization's own."""
     initialization: Literal["torch", "orthogonal"] = "orthogonal"
     """torch: uniform in 1/sqrt(hidden_size). orthogonal: orthogonal recurrent, Glorot input weights, zero biases."""
-    pooling: Literal["last", "mean", "max", "attention"] = "max"
+    pooling: Literal["last", "mean", "max", "max_mean", "attention"] = "max"
     """How the steps of a sequence become one vector."""
     shared: bool = False
     """One stack for all sequence inputs (parameter sharing) instead of one each."""

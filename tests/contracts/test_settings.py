@@ -114,9 +114,7 @@ CHANGES: dict[str, Change] = {
     "training.clip_value": Change(1e-4, base=SGD),
     "training.average": Change(0.9),
     "training.precision": Change("bfloat16"),
-    "training.divergence_factor": Change(
-        1.0001, "error", {"optimizer.name": "sgd", "optimizer.learning_rate": 50.0, "training.clip_norm": 0.0}
-    ),
+    "training.divergence_factor": Change(1.0001, "error", {**SGD, "optimizer.learning_rate": 9.0, "training.batch_size": 2}),
     "training.checkpoint_seconds": Change(1e-6, "checkpoints"),
     "training.gradient_flow_batches": Change(2, "files"),
     "training.seed": Change(1),

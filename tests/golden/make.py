@@ -39,7 +39,10 @@ def main() -> None:
         "optimizer.learning_rate": 0.03,
     }
     model = train(table, settings=settings)
-    shown = [{name: row[name] for name in columns} for row in [*table[:6], {**table[0], "text": "", "price": None}, {**table[1], "category": "opera"}]]
+    shown = [
+        {name: row[name] for name in columns}
+        for row in [*table[:6], {**table[0], "text": "", "price": None}, {**table[1], "category": "opera"}]
+    ]
     found = model.predict(shown)
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model")

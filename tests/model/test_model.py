@@ -84,7 +84,17 @@ def test_what_can_be_predicted(models: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text('{"text": "superb fine"}\n')
     frame = pl.DataFrame({"text": ["superb fine"]})
-    for data in (["superb fine"], {"text": "superb fine"}, [{"text": "superb fine", "other": 3}], frame, frame.lazy(), frame.to_pandas(), str(file), file, [str(file)]):
+    for data in (
+        ["superb fine"],
+        {"text": "superb fine"},
+        [{"text": "superb fine", "other": 3}],
+        frame,
+        frame.lazy(),
+        frame.to_pandas(),
+        str(file),
+        file,
+        [str(file)],
+    ):
         assert model.predict(data)["probability"].to_list() == [expected]
     assert model.predict(["superb fine", "dull"])["label"].to_list() == ["pos", "neg"]
     top = model.predict("superb", top=2)
@@ -92,7 +102,10 @@ def test_what_can_be_predicted(models: dict[str, Any], tmp_path: Path) -> None:
     assert sum(top["top_probabilities"][0]) == pytest.approx(1.0, rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["", " ", "\x00", "🙂", "\ud800", "superb\nfine", "a" * 3_000, "see http://a.b/c.csv now", "x.csv y", "?", "word " * 5_000, "[a-z"])
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "\x00", "🙂", "\ud800", "superb\nfine", "a" * 3_000, "see http://a.b/c.csv now", "x.csv y", "?", "word " * 5_000, "[a-z"],
+)
 def test_any_text_can_be_predicted(text: str, models: dict[str, Any]) -> None:
     assert models["classify"].predict(text)["probability"].is_between(0.5, 1.0).all()
 
@@ -127,7 +140,9 @@ def test_what_cannot_be_predicted_is_refused_with_advice(name: str, models: dict
         models[task].predict(data, **options)
 
 
-def test_bad_rows_are_told_once_each_and_the_others_predicted(models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_rows_are_told_once_each_and_the_others_predicted(
+    models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("recurra.model.model.CHUNK", 4)
     file = csv(tmp_path / "a.csv", rows(10), ["title", "text", "price", "category"])
     lines = file.read_text().splitlines()
@@ -139,7 +154,11 @@ def test_bad_rows_are_told_once_each_and_the_others_predicted(models: dict[str, 
         models["labels"].predict(file)
     parts = list(models["labels"].predict_chunks(file, on_error="skip"))
     assert sum(len(part.outputs) for part in parts) == 9
-    assert sorted((bad.line, Path(bad.source).name) for part in parts for bad in part.bad_rows) == [(4, "a.csv"), (8, "a.csv"), (13, "a.csv")]
+    assert sorted((bad.line, Path(bad.source).name) for part in parts for bad in part.bad_rows) == [
+        (4, "a.csv"),
+        (8, "a.csv"),
+        (13, "a.csv"),
+    ]
     assert models["labels"].predict(file, on_error="skip").height == 9
 
 
@@ -164,7 +183,9 @@ def test_evaluation_agrees_with_prediction(models: dict[str, Any]) -> None:
 def test_rows_without_target_and_unknown_labels(models: dict[str, Any], tmp_path: Path) -> None:
     table = [{**row, "label": {3: "", 5: "poss", 6: "other"}.get(number, row["label"])} for number, row in enumerate(rows(12))]
     file = csv(tmp_path / "a.csv", table, ["text", "label"])
-    with pytest.raises(RowError, match=r"a\.csv:7: 'poss' in column 'label' is none of the 2 labels.*Did you mean 'pos'.*--on-error skip") as error:
+    with pytest.raises(
+        RowError, match=r"a\.csv:7: 'poss' in column 'label' is none of the 2 labels.*Did you mean 'pos'.*--on-error skip"
+    ) as error:
         models["classify"].evaluate(file)
     assert (error.value.source, error.value.line) == (str(file), 7)
     metrics = models["classify"].evaluate(file, on_error="skip")

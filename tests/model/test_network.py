@@ -58,7 +58,9 @@ def test_a_batch_equals_its_single_rows(cell: str, pooling: str) -> None:
 
 
 def test_every_parameter_learns() -> None:
-    features, head, network = built("one", "two", "kind", "price", encoder__layers=2, head__hidden_size=5, encoder__learn_initial_state=True)
+    features, head, network = built(
+        "one", "two", "kind", "price", encoder__layers=2, head__hidden_size=5, encoder__learn_initial_state=True
+    )
     inputs = batch(features, head, [0, 1, 2, 3, 4])
     for _ in range(8):  # dropout may hide a unit in one call
         network.loss(network(inputs), inputs).backward()

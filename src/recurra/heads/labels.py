@@ -144,7 +144,9 @@ class LabelsHead(Head):
     @classmethod
     def from_state(cls, name: str, state: Mapping[str, Any], settings: HeadSettings) -> Self:
         """The head that `state()` described."""
-        return cls(name, LabelSet.from_state(state["labels"]), separator=state["separator"], passed_over=state["passed_over"], settings=settings)
+        return cls(
+            name, LabelSet.from_state(state["labels"]), separator=state["separator"], passed_over=state["passed_over"], settings=settings
+        )
 
 
 def _whole(targets: np.ndarray) -> np.ndarray:

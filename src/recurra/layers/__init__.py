@@ -6,7 +6,7 @@ from recurra.cells.initialization import Initialization
 from recurra.layers.dropout import StepDropout, VariationalDropout
 from recurra.layers.embedding import Embedding
 from recurra.layers.hashed import CharacterNgrams, HashedTable, TokenNgrams
-from recurra.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxPooling, MeanPooling, Pooling, build_pooling
+from recurra.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxMeanPooling, MaxPooling, MeanPooling, Pooling, build_pooling
 from recurra.layers.stack import Regularization, Stack
 from recurra.layers.torch_weights import load_torch_weights, torch_weights
 
@@ -18,6 +18,7 @@ __all__ = [
     "HashedTable",
     "Initialization",
     "LastPooling",
+    "MaxMeanPooling",
     "MaxPooling",
     "MeanPooling",
     "Pooling",

@@ -9,7 +9,7 @@ from recurra.data.batch import padding_mask
 from recurra.errors import SettingsError, nearest
 from recurra.shapes import Float, Int, Tensor
 
-__all__ = ["POOLINGS", "AttentionPooling", "LastPooling", "MaxPooling", "MeanPooling", "Pooling", "build_pooling"]
+__all__ = ["POOLINGS", "AttentionPooling", "LastPooling", "MaxMeanPooling", "MaxPooling", "MeanPooling", "Pooling", "build_pooling"]
 
 
 class Pooling(nn.Module):
@@ -18,16 +18,20 @@ class Pooling(nn.Module):
     Args:
         size: D, features of a step.
         bidirectional: the second half of the features was read backwards.
+
+    Attributes:
+        size: D.
+        output_size: features of the vector; D where a pooling does not say otherwise.
     """
 
     def __init__(self, size: int, *, bidirectional: bool = False) -> None:
         super().__init__()
         if bidirectional and size % 2:
             raise ValueError(f"A bidirectional layer's output has an even size, not {size}.")
-        self.size = size
+        self.size = self.output_size = size
         self.bidirectional = bidirectional
 
-    def forward(self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+    def forward(self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B E"]:
         """One vector a row.
 
         Args:
@@ -74,6 +78,23 @@ class MaxPooling(Pooling):
         return x.masked_fill(~real, -torch.inf).max(1).values.masked_fill((lengths == 0)[:, None], 0.0)
 
 
+class MaxMeanPooling(Pooling):
+    """The largest value and the mean of each feature, side by side: 2 D features.
+
+    Source: Howard & Ruder 2018, section 3.3 (concat pooling, there with the last step as well).
+    """
+
+    def __init__(self, size: int, *, bidirectional: bool = False) -> None:
+        super().__init__(size, bidirectional=bidirectional)
+        self.output_size = 2 * size
+        self.max = MaxPooling(size)
+        self.mean = MeanPooling(size)
+
+    def forward(self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B E"]:
+        """See `Pooling.forward`."""
+        return torch.cat([self.max(x, lengths), self.mean(x, lengths)], 1)
+
+
 class AttentionPooling(Pooling):
     """The mean of the real steps, weighted by a learned score of each.
 
@@ -97,7 +118,13 @@ class AttentionPooling(Pooling):
         return torch.einsum("bt,btd->bd", weights, x)
 
 
-POOLINGS: dict[str, type[Pooling]] = {"last": LastPooling, "mean": MeanPooling, "max": MaxPooling, "attention": AttentionPooling}
+POOLINGS: dict[str, type[Pooling]] = {
+    "last": LastPooling,
+    "mean": MeanPooling,
+    "max": MaxPooling,
+    "max_mean": MaxMeanPooling,
+    "attention": AttentionPooling,
+}
 """The poolings by the names that settings use."""
 
 

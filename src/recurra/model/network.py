@@ -58,10 +58,9 @@ class Network(nn.Module):
         size = sum(_size(self.embeddings[_key(name)]) for name in self.static_names)
         for name in self.sequence_names:
             stack = self._add_stack(name, settings.encoder)
-            self.poolings[_key(name)] = build_pooling(
-                settings.encoder.pooling, stack.output_size, bidirectional=settings.encoder.bidirectional
-            )
-            size += stack.output_size
+            pooling = build_pooling(settings.encoder.pooling, stack.output_size, bidirectional=settings.encoder.bidirectional)
+            self.poolings[_key(name)] = pooling
+            size += pooling.output_size
         self.output = OutputLayer(size, head.output_size, settings=settings.head)
 
     def _add_stack(self, name: str, settings: EncoderSettings) -> Stack:
@@ -99,6 +98,25 @@ class Network(nn.Module):
     def embedding_of(self, feature: str) -> nn.Module:
         """The module that a feature built."""
         return self.embeddings[_key(feature)]
+
+    def describe_module(self, name: str) -> str:
+        """A module's name in a person's words: `"text, layer 1, backward"` for `"encoders.column_text.cells.1"`."""
+        room, _, rest = name.partition(".")
+        key, _, inner = rest.partition(".")
+        column = _column(key)
+        if room == "embeddings":
+            return f"{column}, {'n-grams' if inner.startswith('ngrams') else 'embedding'}"
+        if room == "poolings":
+            return f"{column}, pooling"
+        stack = self.encoders[key] if room == "encoders" and key in self.encoders else None
+        kind, _, number = inner.partition(".")
+        if not isinstance(stack, Stack) or not number.split(".")[0].isdigit():
+            return "output layer" if name == "output.output" else "hidden layer" if name == "output.hidden" else name
+        if kind == "norms":
+            return f"{column}, layer {int(number.split('.')[0]) + 1}, norm"
+        layer, direction = divmod(int(number.split(".")[0]), stack.directions)
+        way = ("", "") if stack.directions == 1 else (", forward", ", backward")
+        return f"{column}, layer {layer + 1}{way[direction]}"
 
     def explain_backend(self) -> str:
         """What computes the recurrences, and why."""
@@ -139,6 +157,11 @@ def build_stack(input_size: int, settings: EncoderSettings) -> Stack:
 def _key(name: str) -> str:
     """A column name as a module name: no dots, never a name that `nn.ModuleDict` has itself."""
     return "column_" + name.replace("%", "%25").replace(".", "%2E")
+
+
+def _column(key: str) -> str:
+    """The column name behind a module name."""
+    return key.removeprefix("column_").replace("%2E", ".").replace("%25", "%")
 
 
 def _size(module: nn.Module) -> int:

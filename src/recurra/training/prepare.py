@@ -6,8 +6,9 @@ memory-mapped: a file larger than memory trains. Rows are only ever read in chun
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ OPEN = 3
 """Part of a row that is still to be split."""
 INPUT, TARGET, PARTS = "input:", "target", "parts"
 """Names in the store: of a feature's array (before its own name), of the encoded target, of the parts."""
+TELL_SECONDS = 10.0
+"""Time between two lines on the reading of a large table."""
 VERSION = 2
 """Of what `prepare` writes; part of the cache key."""
 
@@ -67,24 +70,30 @@ class Rows:
 
     Args:
         tables: each with the part its rows belong to, None where they are still to be split.
+        show: called with a line now and then while rows are read.
     """
 
-    def __init__(self, tables: Sequence[tuple[Table, Part | None]]) -> None:
+    def __init__(self, tables: Sequence[tuple[Table, Part | None]], show: Callable[[str], None] | None = None) -> None:
         self.tables = tables
+        self._show = show
 
     @property
     def first(self) -> Table:
         """The table of the training rows."""
         return self.tables[0][0]
 
-    def chunks(self, columns: Sequence[str]) -> Iterator[Chunk]:
-        """All rows, in order."""
+    def chunks(self, columns: Sequence[str], stage: str = "reading") -> Iterator[Chunk]:
+        """All rows, in order; where that takes long, what has been read is told under the name of the stage."""
         start = 0
+        told = time.monotonic()
         for table, part in self.tables:
             own = 0
             for frame in table.chunks(columns):
                 yield Chunk(frame, start + own, table, own, part)
                 own += len(frame)
+                if self._show is not None and time.monotonic() - told > TELL_SECONDS:
+                    told = time.monotonic()
+                    self._show(f"{stage}: {start + own:,} rows read")
             start += own
 
     def gather(self, rows: np.ndarray, columns: Sequence[str]) -> pl.DataFrame:
@@ -213,7 +222,7 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
     return plan
 
 
-def prepare(tables: Sequence[tuple[Table, Part | None]], plan: Plan, *, cache: Path | None = None) -> Prepared:
+def prepare(tables: Sequence[tuple[Table, Part | None]], plan: Plan, *, cache: Path | None = None, show: Callable[[str], None] | None = None) -> Prepared:
     """Split, fit and encode, or take all of it from the cache.
 
     Args:
@@ -227,7 +236,7 @@ def prepare(tables: Sequence[tuple[Table, Part | None]], plan: Plan, *, cache: P
         DataError: the targets make no task, or the cache cannot be written.
     """
     settings = plan.settings
-    rows = Rows(tables)
+    rows = Rows(tables, show)
     fingerprint = cache_key(*[(table.fingerprint(), part) for table, part in tables])
     shaping = settings.model_dump(mode="json", include={"target", "data", "text", "head"})
     key = cache_key(VERSION, fingerprint, [asdict(column) for column in plan.columns], shaping, settings.training.seed)
@@ -275,7 +284,7 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
     codes = _Codes()
     seen: dict[str, list[Any]] = {"fixed": [], "targets": [], "group": [], "time": [], "hashes": []}
     without = ignored = 0
-    for chunk in rows.chunks(wanted):
+    for chunk in rows.chunks(wanted, "splitting"):
         values = chunk.frame[target]
         missing = head.missing(values)
         skipped = head.ignored(values, data.ignore_labels) & ~missing
@@ -344,7 +353,7 @@ def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], Head
     """Features and head, each in one pass over its column's training rows."""
 
     def training(column: str) -> Iterator[pl.Series]:
-        for chunk in rows.chunks([column]):
+        for chunk in rows.chunks([column], f"fitting {column}"):
             mask = parts[chunk.numbers] == Part.TRAIN
             if mask.any():
                 yield chunk.frame[column].filter(pl.Series(mask))
@@ -369,7 +378,7 @@ def _encode(writer: StoreWriter, rows: Rows, parts: np.ndarray, features: Sequen
     """Write every row's encoded columns; rows with a problem leave the parts when data.on_error is "skip", and are counted."""
     unusable = 0
     columns = list(dict.fromkeys([*(feature.name for feature in features), head.name]))
-    for chunk in rows.chunks(columns):
+    for chunk in rows.chunks(columns, "encoding"):
         used = chunk.numbers[parts[chunk.numbers] != LEFT_OUT]
         kept = chunk.frame[used - chunk.start]
         own = (used - chunk.start + chunk.own).tolist()

@@ -177,7 +177,7 @@ def _predictions(model: Model, outputs: np.ndarray) -> np.ndarray:
     """The network's decisions in the form of the targets."""
     values = model.head.probabilities(outputs)
     if isinstance(model.head, ClassifyHead):
-        return values.argmax(axis=1)
+        return np.argmax(values, axis=1)
     return predicted_labels(values) if isinstance(model.head, LabelsHead) else values
 
 
@@ -269,7 +269,7 @@ def _report(
         baselines=[Result(b.name, b.description, b.metrics, b.intervals, b.seconds) for b in baselines.values()],
         comparison=comparison,
         data=_data_summary(model, prepared),
-        training=_training(result),
+        training=_training(model, result),
         results=_results(model, measured.outputs, targets),
         errors=_errors(model, prepared, measured, targets),
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
@@ -314,7 +314,8 @@ def _data_summary(model: Model, prepared: Prepared) -> DataSummary:
     )
 
 
-def _training(result: FitResult) -> Training:
+def _training(model: Model, result: FitResult) -> Training:
+    flow = [{**record, "layer": model.network.describe_module(record["layer"])} for record in result.gradient_flow]
     history = []
     for record in result.history:
         kept = {"epoch", "step", "train_loss", "learning_rate", "seconds", "tokens_per_second"}
@@ -323,8 +324,8 @@ def _training(result: FitResult) -> Training:
         history=history,
         monitor=result.monitor,
         best_epoch=result.best_epoch,
-        gradient_layers=[record for record in result.gradient_flow if "distance" not in record],
-        gradient_distances=[record for record in result.gradient_flow if "distance" in record],
+        gradient_layers=[record for record in flow if "distance" not in record],
+        gradient_distances=[record for record in flow if "distance" in record],
     )
 
 

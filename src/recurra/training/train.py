@@ -212,7 +212,7 @@ class _Job:
         planned = make_plan(tables, _with_vector_size(self.settings))
         for line in _columns_table(planned):
             self.say(line)
-        prepared = prepare(tables, planned, cache=None if self.keep else self.folder / "encoded")
+        prepared = prepare(tables, planned, cache=None if self.keep else self.folder / "encoded", show=self.say)
         facts = prepared.facts
         self.say("rows: " + ", ".join(f"{count:,} {part}" for part, count in facts.rows.items()))
         for reason, count in facts.left_out.items():

@@ -1,0 +1,130 @@
+"""The command line as a program: help, exit codes, and what starting it costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recurra.cli import app, main
+
+COMMANDS = ["train", "evaluate", "predict", "settings", "doctor"]
+HEAVY = {"torch", "polars", "lightning", "numpy", "sklearn", "altair", "pydantic", "yaml", "tokenizers", "scipy", "pandas"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def recurra(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "recurra", *arguments], capture_output=True, text=True, env=ENVIRONMENT, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_help_is_quick() -> None:
+    """Under 0.3 s of processor time, the best of three: what else runs on the machine is no part of it."""
+    used = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = recurra("--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in COMMANDS)
+    assert min(used) < 0.3
+
+
+def test_help_and_package_import_nothing_heavy() -> None:
+    program = (
+        "import sys, contextlib, io, recurra, recurra.cli, recurra.errors\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): recurra.cli.main(['--help'])\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    loaded = set(done.stdout.split())
+    assert "recurra" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_every_command_is_tested_here() -> None:
+    assert {name for name in app if not name.startswith("-")} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code in (0, None)
+    shown = capsys.readouterr().out
+    assert f"recurra {command}" in shown
+    assert "--help" in recurra("--help").stdout
+    function = app[command].default_command
+    missing = [name for name in function.__annotations__ if name != "return" and name not in (function.__doc__ or "")]
+    assert missing == []
+
+
+def test_wrong_use_ends_with_2_and_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = [
+        (["trian"], "train"),
+        (["train", "a.csv", "--taget", "x"], "--target"),
+        (["train"], "data"),
+        (["train", "a.csv", "--seed", "x"], "int"),
+        (["predict", "model", "x", "--on-error", "ignore"], "skip"),
+    ]
+    for arguments, hint in wrong:
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 2
+        shown = capsys.readouterr()
+        assert hint in shown.err.casefold() or hint in shown.err
+        assert shown.out == ""
+
+
+def test_errors_end_with_1_and_one_message_without_traceback(tmp_path: Path) -> None:
+    done = recurra("train", "nothing.csv", "--target", "label", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: There is no file 'nothing.csv'")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version() -> None:
+    from recurra import __version__
+
+    assert recurra("--version").stdout.strip() == __version__
+
+
+def test_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from recurra.errors import TrainingInterrupted
+
+    for error, shown in ((KeyboardInterrupt(), "interrupted"), (TrainingInterrupted("saved"), "interrupted: saved")):
+
+        def stopped(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("recurra.training.train.train", stopped)
+        with pytest.raises(SystemExit) as end:
+            main(["train", "a.csv", "--output", str(tmp_path)])
+        assert end.value.code == 130
+        assert capsys.readouterr().err.strip() == shown
+
+
+def test_standard_output_of_json_is_one_object_in_a_real_process(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nsuperb,pos\ndull,neg\n")
+    done = recurra("evaluate", str(folder), "a.csv", "--json", cwd=tmp_path)
+    assert done.stderr == ""
+    metrics = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert metrics["rows"] == 2
+    assert all(isinstance(value, (int, float)) for value in metrics.values())
+
+
+def test_predictions_stop_quietly_when_nobody_reads(folder: Path) -> None:
+    """`recurra predict ... | head -1`"""
+    texts = "superb\n" * 20_000
+    command = f"{sys.executable} -m recurra predict {folder} - | head -1"
+    done = subprocess.run(["bash", "-c", command], input=texts, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert done.stdout == "text,label,probability\n"
+    assert done.stderr == ""

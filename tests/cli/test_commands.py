@@ -1,0 +1,237 @@
+"""Each command's work, called in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+from jobs import SMALL, csv, rows
+
+import recurra
+from recurra.cli import main
+from recurra.config import Settings
+
+Shown = tuple[str, str]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Runs a command in an empty folder; gives standard output, standard error, and checks the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("recurra.training.results.write_report", lambda path, report: path.write_text(report.title))
+
+    def command(*arguments: str, code: int = 0) -> Shown:
+        with pytest.raises(SystemExit) as end:
+            main(list(arguments))
+            sys.exit(0)
+        shown = capsys.readouterr()
+        assert (end.value.code or 0) == code, shown.err
+        return shown.out, shown.err
+
+    return command
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    return csv(tmp_path / "reviews.csv", rows(40)).name
+
+
+def small(**changes: Any) -> list[str]:
+    return [part for name, value in {**SMALL, **changes}.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+
+
+def test_train_shows_what_it_does_on_standard_error(run: Any, table: str) -> None:
+    out, err = run("train", table, "--target", "label", "--type", "topics=ignore", "--type", "stars=ignore", *small())
+    assert out == ""
+    for expected in ("columns:", "  price     number", "target: label, classify", "rows: 32 train, 4 validation, 4 test", "epoch   2", "test accuracy:", "model folder: runs/reviews"):
+        assert expected in err
+    assert recurra.load("runs/reviews").head.name == "label"
+
+
+def test_train_json_is_one_flat_object_and_nothing_else(run: Any, table: str) -> None:
+    out, err = run("train", table, "--target", "label", "--output", "model", "--json", *small())
+    assert err == ""
+    metrics = json.loads(out)
+    assert out.count("\n") == 1
+    assert metrics["test.rows"] == 4
+    assert all(isinstance(value, (int, float)) for value in metrics.values())
+    assert metrics == recurra.load("model").flat_metrics()
+
+
+def test_quiet_is_quiet(run: Any, table: str) -> None:
+    assert run("train", table, "-t", "label", "-o", "model", "--quiet", *small()) == ("", "")
+
+
+def test_options_are_settings(run: Any, table: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("encoder:\n  cell: gru\n  hidden_size: 9\ntraining:\n  seed: 5\n")
+    arguments = ["--settings", "settings.yaml", "--join", "both=title+text", "--type", "price=category", "--group", "who", "--seed", "7", "--on-error", "skip"]
+    run("train", table, "-t", "label", "-o", "model", "-q", *arguments, *small())
+    settings = recurra.load("model").settings
+    assert (settings.encoder.cell, settings.encoder.hidden_size, settings.training.seed) == ("gru", 4, 7)
+    assert settings.data.join == {"both": ["title", "text"]}
+    assert (settings.data.types, settings.data.group, settings.data.on_error) == ({"price": "category"}, "who", "skip")
+
+
+def test_several_files_and_given_parts(run: Any, tmp_path: Path) -> None:
+    for number in range(3):
+        csv(tmp_path / f"part{number}.csv", rows(12, seed=number))
+    shown = ["-t", "label", "-q", "--type", "text=text", *small()]
+    run("train", "part0.csv", "part1.csv", "--validation", "part2.csv", "--test", "part2.csv", "-o", "a", *shown)
+    assert recurra.load("a").run["data"]["rows"] == {"train": 24, "validation": 12, "test": 12}
+    run("train", "part*.csv", "-o", "b", *shown)
+    assert sum(recurra.load("b").run["data"]["rows"].values()) == 36
+
+
+def test_dry_run_shows_and_writes_nothing(run: Any, table: str, tmp_path: Path) -> None:
+    out, err = run("train", table, "-t", "label", "--dry-run", *small())
+    assert out == ""
+    assert "hidden_size: 4" in err
+    assert "parameters" in err
+    out, err = run("train", table, "-t", "label", "--dry-run", "--json", *small())
+    plan = json.loads(out)
+    assert err == ""
+    assert plan["settings"]["encoder"]["hidden_size"] == 4
+    assert plan["rows"] == {"train": 32, "validation": 4, "test": 4}
+    assert plan["parameters"] > 0
+    assert [column["name"] for column in plan["columns"]][:2] == ["title", "text"]
+    assert [path.name for path in tmp_path.iterdir()] == [table]
+
+
+WRONG = {
+    "missing file": (["train", "reviws.csv", "-t", "label"], "There is no file 'reviws.csv'. Did you mean 'reviews.csv'?"),
+    "misspelt target": (["train", "reviews.csv", "-t", "lable"], "There is no column 'lable' in reviews.csv. Did you mean 'label'? Its columns: title"),
+    "no target": (["train", "reviews.csv"], "say which column to predict with --target"),
+    "unknown setting": (["train", "reviews.csv", "--set", "encoder.hiden_size=3"], "Did you mean 'hidden_size'"),
+    "no setting": (["train", "reviews.csv", "--set", "hidden"], "write it as group.name=value"),
+    "wrong type": (["train", "reviews.csv", "-t", "label", "--type", "text=txt"], "'text', 'tokens', 'category', 'number' or 'ignore' (given: \"txt\")"),
+    "type without =": (["train", "reviews.csv", "--type", "text"], "'text' cannot be read: write --type title=text."),
+    "join without =": (["train", "reviews.csv", "--join", "title+text"], "write --join text=title+description."),
+    "settings file": (["train", "reviews.csv", "-s", "no.yaml"], "'no.yaml' cannot be read: No such file"),
+    "output is a file": (["train", "reviews.csv", "-t", "label", "-o", "reviews.csv"], "is a file"),
+    "resume nothing": (["train", "reviews.csv", "-t", "label", "--resume"], "holds no interrupted training: leave out --resume"),
+    "no vectors": (["train", "reviews.csv", "-t", "label", "--set", "text.vectors=v.txt"], "'v.txt' cannot be read"),
+    "no model": (["predict", "modl", "a"], "There is no model folder 'modl'"),
+    "evaluate nothing": (["evaluate", "MODEL", "nothing.csv"], "There is no file 'nothing.csv'"),
+    "evaluate without target": (["evaluate", "MODEL", "texts.csv"], "There is no column 'label' in texts.csv"),
+    "predict to a sheet": (["predict", "MODEL", "a", "-o", "a.xlsx"], "written as .csv, .tsv or .jsonl, not as '.xlsx'"),
+    "predict to nowhere": (["predict", "MODEL", "a", "-o", "reviews.csv/a.csv"], "cannot be written to 'reviews.csv/a.csv'"),
+    "predict a missing file": (["predict", "MODEL", "nothing.csv"], "There is no file 'nothing.csv'"),
+    "no top": (["predict", "MODEL", "a", "--top", "0"], "1 or more"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_ends_with_1_and_advice(name: str, run: Any, table: str, folder: Path, tmp_path: Path) -> None:
+    arguments, message = WRONG[name]
+    (tmp_path / "texts.csv").write_text("text\na\n")
+    out, err = run(*(str(folder) if argument == "MODEL" else argument for argument in arguments), code=1)
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["reviews.csv", "texts.csv"]
+
+
+def test_evaluate_shows_a_table_or_json_and_writes_a_file(run: Any, table: str, folder: Path) -> None:
+    out, err = run("evaluate", str(folder), table)
+    assert err == ""
+    assert "accuracy" in out
+    assert " to " in out
+    out, _ = run("evaluate", str(folder), table, "--json", "--output", "metrics.json")
+    assert json.loads(out) == json.loads(Path("metrics.json").read_text()) == recurra.load(folder).evaluate(table)
+    out, _ = run("evaluate", str(folder), table, table, "--json")
+    assert json.loads(out)["rows"] == 80
+
+
+def test_evaluate_skips_what_it_is_told_to(run: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nsuperb,pos\ndull,other\nweak,\n")
+    _, err = run("evaluate", str(folder), "a.csv", code=1)
+    assert err.startswith("error: a.csv:3: 'other' in column 'label'")
+    out, _ = run("evaluate", str(folder), "a.csv", "--on-error", "skip", "--json")
+    metrics = json.loads(out)
+    assert (metrics["rows"], metrics["rows_left_out"], metrics["rows_without_target"]) == (1, 1, 1)
+
+
+def test_predict_texts(run: Any, folder: Path) -> None:
+    out, err = run("predict", str(folder), "superb fine", "dull, weak")
+    assert err == ""
+    frame = pl.read_csv(io.StringIO(out))
+    assert frame.columns == ["text", "label", "probability"]
+    assert frame["text"].to_list() == ["superb fine", "dull, weak"]
+    assert frame["label"].to_list() == ["pos", "neg"]
+    out, _ = run("predict", str(folder), "superb", "--json", "--top", "2")
+    line = json.loads(out)
+    assert line["label"] == "pos"
+    assert line["top_labels"] == ["pos", "neg"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+def test_predict_to_a_file(suffix: str, run: Any, table: str, folder: Path) -> None:
+    assert run("predict", str(folder), table, "--output", f"out/predictions.{suffix}", "-k", "1") == ("", "")
+    path = Path(f"out/predictions.{suffix}")
+    frame = pl.read_ndjson(path) if suffix == "jsonl" else pl.read_csv(path, separator="\t" if suffix == "tsv" else ",")
+    assert frame["title"].to_list() == [row["title"] for row in rows(40)]
+    assert frame.columns[-5:] == ["input.label", "label", "probability", "top_labels", "top_probabilities"] or "input.label" in frame.columns
+    expected = recurra.load(folder).predict(table)
+    assert frame["label"].to_list() == expected["label"].to_list()
+    assert frame["probability"].to_list() == pytest.approx(expected["probability"].to_list(), rel=1e-12)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_predict_from_standard_input(run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("superb\n\ndull\n"))
+    out, _ = run("predict", str(folder), "-", "--json")
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["superb", "", "dull"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    _, err = run("predict", str(folder), "-", code=1)
+    assert "standard input" in err
+
+
+def test_predict_reports_rows_left_out(run: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"text,label\nsuperb,pos\ncaf\xe9,neg\na,b,c\ndull,neg\n")
+    _, err = run("predict", str(folder), "a.csv", "-o", "out.csv", code=1)
+    assert err.startswith("error: a.csv:3: the byte 0xe9 is not valid UTF-8")
+    assert not Path("out.csv").exists()
+    out, err = run("predict", str(folder), "a.csv", "--on-error", "skip")
+    assert pl.read_csv(io.StringIO(out))["text"].to_list() == ["superb", "dull"]
+    assert "left out: a.csv:3: the byte" in err
+    assert "left out: a.csv:4: the row has 3 fields" in err
+    assert "2 rows were left out." in err
+
+
+def test_predict_several_labels_to_csv(run: Any, models: dict[str, Any], tmp_path: Path, table: str) -> None:
+    models["labels"].save(tmp_path / "model")
+    out, _ = run("predict", "model", table)
+    frame = pl.read_csv(io.StringIO(out))
+    expected = models["labels"].predict(table)
+    assert [json.loads(labels) for labels in frame["labels"]] == expected["labels"].to_list()
+
+
+def test_settings_are_printed_checked_and_described(run: Any, tmp_path: Path) -> None:
+    out, err = run("settings")
+    assert err == ""
+    assert Settings.model_validate(yaml.safe_load(out)) == Settings()
+    (tmp_path / "s.yaml").write_text("encoder: {cell: gru}\n")
+    out, _ = run("settings", "s.yaml", "--set", "training.epochs=3")
+    assert yaml.safe_load(out)["encoder"]["cell"] == "gru"
+    assert yaml.safe_load(out)["training"]["epochs"] == 3
+    out, _ = run("settings", "--schema")
+    schema = json.loads(out)
+    assert schema["properties"].keys() == Settings.model_fields.keys()
+    assert schema["additionalProperties"] is False
+    _, err = run("settings", "--set", "encoder.cel=gru", code=1)
+    assert "Did you mean 'cell'" in err
+
+
+def test_doctor_tells_the_installation(run: Any) -> None:
+    out, _ = run("doctor")
+    assert "torch" in out
+    facts = json.loads(run("doctor", "--json")[0])
+    assert {"recurra", "python", "torch", "threads", "cuda", "backends", "cache", "lightning", "jieba", "mlflow"} <= facts.keys()
+    assert facts["recurra"] == recurra.__version__
+    assert all(isinstance(value, (str, int, bool)) for value in facts.values())
