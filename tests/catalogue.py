@@ -9,11 +9,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import polars as pl
 import torch
 from torch import Tensor, nn
 
 from recurra.cells import CELLS as CELL_CLASSES
 from recurra.cells import Cell, ElmanCell, ElmanReluCell, ElmanState, GRUCell, GRUState, Initialization, LSTMCell, LSTMState
+from recurra.config import Settings, load_settings
+from recurra.features import CategoryFeature, NumberFeature, TextFeature, TokensFeature
+from recurra.heads import ClassifyHead, LabelsHead, RegressHead
 from recurra.kernels import elman_recurrence, gru_recurrence, lstm_recurrence
 from recurra.layers import (
     AttentionPooling,
@@ -30,7 +34,7 @@ from recurra.layers import (
     VariationalDropout,
 )
 
-__all__ = ["CELLS", "FEATURES", "HEADS", "KERNELS", "MODULES", "POOLINGS", "STACKS", "Kernel", "LeakyCell", "Stacking"]
+__all__ = ["CELLS", "FEATURES", "HEADS", "KERNELS", "MODULES", "POOLINGS", "STACKS", "Column", "Kernel", "LeakyCell", "Stacking"]
 
 F, H = 3, 4
 """Features of the input and hidden units of everything built here."""
@@ -122,6 +126,52 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 }
 """Layers that are none of the above."""
 
-FEATURES: dict[str, Any] = {}
 
-HEADS: dict[str, Any] = {}
+
+class Column(NamedTuple):
+    """A feature or head: its class, the values it is fitted on, settings, and a value that it cannot use (None: it uses any)."""
+
+    kind: Any
+    values: pl.Series
+    settings: dict[str, Any]
+    wrong: Any
+
+    def fit(self, **changes: Any) -> Any:
+        """Fitted in two chunks, as a table is read."""
+        half = len(self.values) // 2
+        return self.kind.fit("column", [self.values[:half], self.values[half:]], self.chosen(**changes))
+
+    def chosen(self, **changes: Any) -> Settings:
+        common = {"text.min_frequency": 1, "embedding.size": 3, "embedding.dropout": 0.0}
+        return load_settings({**common, **self.settings, **{name.replace("__", "."): value for name, value in changes.items()}})
+
+
+TEXTS = pl.Series(["a b b", "b c", None, "zebra", "", "A Ä b", "c"])
+NUMBERS = pl.Series([1.5, 2.0, None, 4.0, -3.0, 1e6])
+
+FEATURES: dict[str, Column] = {
+    "text, words": Column(TextFeature, TEXTS, {"text.tokenizer": "word"}, None),
+    "text, characters": Column(TextFeature, TEXTS, {"text.tokenizer": "character"}, None),
+    "text, byte pairs": Column(TextFeature, TEXTS, {"text.tokenizer": "bpe"}, None),
+    "text, n-grams": Column(TextFeature, TEXTS, {"embedding.character_ngrams": [2, 3], "embedding.token_ngrams": 2, "embedding.buckets": 50}, None),
+    "text of numbers": Column(TextFeature, NUMBERS, {}, None),
+    "tokens": Column(TokensFeature, pl.Series([["a", "b"], ["new york"], None, [], ["b"]]), {}, None),
+    "tokens of a string": Column(TokensFeature, TEXTS, {}, None),
+    "category": Column(CategoryFeature, pl.Series(["x", "y", "x", None, "z"]), {}, None),
+    "category of truth values": Column(CategoryFeature, pl.Series([True, False, None]), {}, None),
+    "number": Column(NumberFeature, NUMBERS, {}, float("inf")),
+    "number of a string": Column(NumberFeature, pl.Series(["1.5", " 2 ", None, "4", "n/a"]), {}, "many"),
+}
+
+HEADS: dict[str, Column] = {
+    "classify": Column(ClassifyHead, pl.Series(["spam", "ham", "ham", "eggs", "spam"]), {}, "hamm"),
+    "classify, whole numbers": Column(ClassifyHead, pl.Series([3, 10, 2, 3, 10]), {}, 4),
+    "classify, truth values": Column(ClassifyHead, pl.Series([True, False, True, True]), {}, None),
+    "classify, weighted": Column(
+        ClassifyHead, pl.Series(["a", "b", "b", "b"]), {"head.class_weights": "balanced", "head.label_smoothing": 0.1}, "c"
+    ),
+    "labels": Column(LabelsHead, pl.Series(["a,b", "b", "", "c, a", "a"]), {}, "a,x"),
+    "labels of lists": Column(LabelsHead, pl.Series([["a", "b"], [], ["c"], ["a"]]), {"head.class_weights": "balanced"}, ["x"]),
+    "regress": Column(RegressHead, pl.Series([1.0, 2.0, 4.0, -3.0, 9.0]), {}, float("inf")),
+    "regress, strings": Column(RegressHead, pl.Series(["1", "2.5", "-4"]), {}, "many"),
+}

@@ -27,7 +27,7 @@ import recurra
 from recurra import RecurrentClassifier, RecurrentRegressor, Settings
 from recurra.config import load_settings
 from recurra.errors import DataError, MissingColumn, RowError, SettingsError, TrainingInterrupted
-from recurra.estimators.estimator import PARAMETERS
+from recurra.estimators import PARAMETERS
 
 TINY = {"hidden_size": 8, "embedding_size": 8, "embedding_dropout": 0.0, "head_dropout": 0.0, "min_frequency": 1, "random_state": 0}
 QUICK = {**TINY, "epochs": 6, "learning_rate": 0.05, "batch_size": 16}
@@ -401,7 +401,7 @@ def test_an_interruption_ends_a_grid_search_too(monkeypatch):
     def interrupted(*args, **kwargs):
         raise TrainingInterrupted("Training was stopped.")
 
-    monkeypatch.setattr("recurra.estimators.estimator.train", interrupted)
+    monkeypatch.setattr("recurra.estimators.train", interrupted)
     texts, labels = toy_texts(20)
     with pytest.raises(KeyboardInterrupt):
         GridSearchCV(RecurrentClassifier(), {"layers": [1, 2]}, cv=2).fit(texts, labels)
@@ -416,9 +416,8 @@ def test_nothing_is_held_out_where_the_share_is_zero():
 def test_the_examples_of_the_docstrings():
     import doctest
 
-    from recurra.estimators import classifier, regressor
+    import recurra.estimators
 
-    for module in (classifier, regressor):
-        outcome = doctest.testmod(module)
-        assert outcome.attempted >= 3
-        assert outcome.failed == 0
+    outcome = doctest.testmod(recurra.estimators)
+    assert outcome.attempted >= 7
+    assert outcome.failed == 0

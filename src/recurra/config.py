@@ -99,14 +99,16 @@ class EmbeddingSettings(_Group):
     """Features of one token's vector; that of the file when word vectors are given."""
     init_range: Annotated[float, Field(gt=0.0)] = 0.05
     """Vectors start uniform in plus and minus this."""
-    dropout: Probability = 0.3
+    dropout: Probability = 0.4
     """Share of the features of an embedded step set to zero, drawn anew at each step."""
     token_dropout: Probability = 0.0
     """Share of the vocabulary whose vectors are set to zero in a batch (Gal & Ghahramani 2016)."""
-    character_ngrams: tuple[Positive, Positive] | None = None
-    """Shortest and longest character n-grams of a token whose vectors are added to its own, as [3, 5] (fastText)."""
-    token_ngrams: Annotated[int, Field(ge=1, le=8)] = 1
-    """Longest n-grams of neighbouring tokens whose vectors are added at the step where they end; 1 for none."""
+    character_ngrams: tuple[Positive, Positive] | Literal["auto", "none"] = "auto"
+    """Shortest and longest character n-grams of a token whose vectors are added to its own, as [3, 5] (fastText).
+    auto: [3, 5] for words, none for characters and byte-pair pieces."""
+    token_ngrams: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = "auto"
+    """Longest n-grams of neighbouring tokens whose vectors are added at the step where they end; 1 for none.
+    auto: 4 for characters, 1 for all other tokens."""
     buckets: Annotated[int, Field(ge=2)] = 20_000
     """Vectors shared, by hash, by all n-grams of one kind."""
     sparse: bool = False
@@ -142,11 +144,11 @@ class EncoderSettings(_Group):
     """Share of units that keep their previous state at a step (Krueger et al. 2016)."""
     learn_initial_state: bool = False
     """Train the state before the first step instead of zeros."""
-    forget_bias: float | None = None
-    """Start of the LSTM's forget-gate bias; None leaves the initialization's own."""
+    forget_bias: float | Literal["auto"] = "auto"
+    """Start of the LSTM's forget-gate bias; auto: 1 with orthogonal initialization, else torch's own."""
     initialization: Literal["torch", "orthogonal"] = "orthogonal"
     """torch: uniform in 1/sqrt(hidden_size). orthogonal: orthogonal recurrent, Glorot input weights, zero biases."""
-    pooling: Literal["last", "mean", "max", "max_mean", "attention"] = "max"
+    pooling: Literal["last", "mean", "max", "max_mean", "attention"] = "max_mean"
     """How the steps of a sequence become one vector."""
     shared: bool = False
     """One stack for all sequence inputs (parameter sharing) instead of one each."""
@@ -161,7 +163,7 @@ class HeadSettings(_Group):
     """classify: one class. labels: several at once. regress: a number. auto: inferred from the target and shown."""
     hidden_size: Annotated[int, Field(ge=0)] = 0
     """Units of a hidden layer before the output; 0 for none."""
-    dropout: Probability = 0.3
+    dropout: Probability = 0.5
     """Dropout of the vector that the head reads."""
     label_smoothing: Probability = 0.0
     """Probability mass moved from the target to all classes alike."""
@@ -174,7 +176,7 @@ class OptimizerSettings(_Group):
 
     name: Literal["sgd", "adam", "adamw", "adafactor", "rmsprop", "adagrad", "nadam", "radam", "asgd", "muon"] = "adamw"
     """Muon updates the matrices of the recurrence and AdamW all other parameters."""
-    learning_rate: Annotated[float, Field(gt=0.0)] | Literal["auto"] = 3e-3
+    learning_rate: Annotated[float, Field(gt=0.0)] | Literal["auto"] = 2e-3
     """Step size at its largest; auto runs the learning-rate finder first."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """Decay of the weight matrices; biases and normalization gains are never decayed."""
@@ -184,7 +186,7 @@ class OptimizerSettings(_Group):
     """Momentum of sgd, rmsprop and muon."""
     beta1: Probability = 0.9
     """Decay of the gradient's running mean (Adam's family)."""
-    beta2: Probability = 0.999
+    beta2: Probability = 0.99
     """Decay of the squared gradient's running mean (Adam's family)."""
 
 
@@ -193,7 +195,7 @@ class ScheduleSettings(_Group):
 
     name: Literal["constant", "linear", "cosine", "one_cycle", "plateau"] = "cosine"
     """Shape after the warm-up; plateau divides by ten when the monitored metric stalls."""
-    warmup: Share = 0.05
+    warmup: Share = 0.1
     """Share of all steps in which the rate rises from zero."""
     floor: Share = 0.0
     """Share of the learning rate at which linear and cosine end."""
@@ -204,7 +206,7 @@ class ScheduleSettings(_Group):
 class AugmentationSettings(_Group):
     """Noise on the tokens of the training rows, drawn anew each epoch."""
 
-    word_dropout: Probability = 0.0
+    word_dropout: Probability = 0.1
     """Share of tokens replaced by the unknown token."""
     swap: Probability = 0.0
     """Share of tokens exchanged with their right neighbour."""

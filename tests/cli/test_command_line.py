@@ -71,6 +71,7 @@ def test_wrong_use_ends_with_2_and_the_nearest_name(capsys: pytest.CaptureFixtur
         (["train"], "data"),
         (["train", "a.csv", "--seed", "x"], "int"),
         (["predict", "model", "x", "--on-error", "ignore"], "skip"),
+        (["predict", "model", "x", "--otput", "a.csv"], "--output"),
     ]
     for arguments, hint in wrong:
         with pytest.raises(SystemExit) as end:

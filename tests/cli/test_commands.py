@@ -122,6 +122,7 @@ WRONG = {
     "predict to a sheet": (["predict", "MODEL", "a", "-o", "a.xlsx"], "written as .csv, .tsv or .jsonl, not as '.xlsx'"),
     "predict to nowhere": (["predict", "MODEL", "a", "-o", "reviews.csv/a.csv"], "cannot be written to 'reviews.csv/a.csv'"),
     "predict a missing file": (["predict", "MODEL", "nothing.csv"], "There is no file 'nothing.csv'"),
+    "a misspelt option for a text": (["predict", "MODEL", "--otput", "a.csv"], "There is no option '--otput'"),
     "no top": (["predict", "MODEL", "a", "--top", "0"], "1 or more"),
 }
 
@@ -164,6 +165,8 @@ def test_predict_texts(run: Any, folder: Path) -> None:
     assert frame.columns == ["text", "label", "probability"]
     assert frame["text"].to_list() == ["superb fine", "dull, weak"]
     assert frame["label"].to_list() == ["pos", "neg"]
+    out, _ = run("predict", str(folder), "-5 degrees", "--json")
+    assert json.loads(out)["text"] == "-5 degrees"
     out, _ = run("predict", str(folder), "superb", "--json", "--top", "2")
     line = json.loads(out)
     assert line["label"] == "pos"

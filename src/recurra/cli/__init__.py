@@ -23,6 +23,7 @@ app = App(
     help="Recurrent networks for sequences: from a table to a trained, evaluated, usable model.",
     version=_version,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 app.command("recurra.cli.train:train", name="train", help="Train a model from a table and write its folder and report.")
 app.command("recurra.cli.evaluate:evaluate", name="evaluate", help="Measure a model on a table with targets.")

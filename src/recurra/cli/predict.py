@@ -13,7 +13,7 @@ __all__ = ["predict"]
 
 def predict(
     model: str,
-    data: str,
+    data: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *more: str,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -41,10 +41,15 @@ def predict(
         Print JSON lines instead of a table.
     """
     from recurra.cli.output import write_predictions
+    from recurra.errors import EmptyData, SettingsError
     from recurra.model.model import load
 
     chosen = load(model)
+    if data.startswith("--"):
+        raise SettingsError(f"There is no option {data!r}: see `recurra predict --help`. A text that starts so can come on standard input (-).")
     source: str | list[str] = [data, *more] if more else data
     if data == "-" and not more:
         source = [line.rstrip("\n") for line in sys.stdin]
+        if not source:
+            raise EmptyData("There is nothing on standard input: give texts there, one a line.")
     write_predictions(chosen.predict_chunks(source, top=top, on_error=on_error), output, as_json=json_)

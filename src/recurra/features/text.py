@@ -25,26 +25,38 @@ from recurra.shapes import Float, Tensor
 __all__ = ["TextFeature", "TokenEmbedding", "TokensFeature"]
 
 
+PIECES = ("character", "bpe")
+"""Tokenizations whose tokens are parts of words already."""
+WORD_NGRAMS = (3, 5)
+"""Character n-grams that "auto" adds to words."""
+CHARACTER_NGRAMS = 4
+"""Longest n-grams of neighbours that "auto" adds to characters."""
+
+
 class TokenEmbedding(nn.Module):
     """Token numbers to vectors, (B, T) to (B, T, F): a vector a token, and where set those of its n-grams, then dropout.
 
     Args:
         tokens: the vocabulary by number.
+        kind: of the tokenizer; decides which n-grams "auto" adds.
         settings: of the embedding.
     """
 
-    def __init__(self, tokens: Many[str], settings: EmbeddingSettings) -> None:
+    def __init__(self, tokens: Many[str], kind: str, settings: EmbeddingSettings) -> None:
         super().__init__()
         size, start, sparse = settings.size, settings.init_range, settings.sparse
         self.output_size = size
         self.embedding = Embedding(len(tokens), size, init_range=start, token_dropout=settings.token_dropout, sparse=sparse)
         self.ngrams = nn.ModuleList()
-        if settings.character_ngrams:
-            self.ngrams.append(
-                CharacterNgrams(tokens, settings.buckets, size, lengths=settings.character_ngrams, init_range=start, sparse=sparse)
-            )
-        if settings.token_ngrams > 1:
-            self.ngrams.append(TokenNgrams(settings.token_ngrams, settings.buckets, size, init_range=start, sparse=sparse))
+        lengths, order = settings.character_ngrams, settings.token_ngrams
+        if lengths == "auto":
+            lengths = "none" if kind in PIECES else WORD_NGRAMS
+        if order == "auto":
+            order = CHARACTER_NGRAMS if kind == "character" else 1
+        if lengths != "none":
+            self.ngrams.append(CharacterNgrams(tokens, settings.buckets, size, lengths=lengths, init_range=start, sparse=sparse))
+        if order > 1:
+            self.ngrams.append(TokenNgrams(order, settings.buckets, size, init_range=start, sparse=sparse))
         self.dropout = StepDropout(settings.dropout)
 
     def forward(self, sequence: Sequence) -> Float[Tensor, "B T F"]:
@@ -82,7 +94,7 @@ class TextFeature(Feature):
 
     def build(self, settings: Settings) -> TokenEmbedding:
         """An embedding of the vocabulary; `load_vectors` starts it from word vectors."""
-        return TokenEmbedding(self.tokenizer.tokens, settings.embedding)
+        return TokenEmbedding(self.tokenizer.tokens, self.tokenizer.kind, settings.embedding)
 
     def load_vectors(self, module: TokenEmbedding, path: Path) -> float:
         """Start the vectors of known words from a GloVe or fastText file.

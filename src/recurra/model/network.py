@@ -131,6 +131,11 @@ class Network(nn.Module):
 
 def build_stack(input_size: int, settings: EncoderSettings) -> Stack:
     """The stack of cells that the settings describe."""
+    bias: float | None
+    if settings.forget_bias == "auto":
+        bias = 1.0 if settings.cell == "lstm" and settings.initialization == "orthogonal" else None
+    else:
+        bias = settings.forget_bias
     return Stack(
         CELLS[settings.cell],
         input_size,
@@ -147,9 +152,7 @@ def build_stack(input_size: int, settings: EncoderSettings) -> Stack:
             weight=settings.weight_dropout,
             zoneout=settings.zoneout,
         ),
-        initialization=Initialization(
-            scheme=settings.initialization, forget_bias=settings.forget_bias, learn_state=settings.learn_initial_state
-        ),
+        initialization=Initialization(scheme=settings.initialization, forget_bias=bias, learn_state=settings.learn_initial_state),
         backend=settings.backend,
     )
 

@@ -222,7 +222,9 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
     return plan
 
 
-def prepare(tables: Sequence[tuple[Table, Part | None]], plan: Plan, *, cache: Path | None = None, show: Callable[[str], None] | None = None) -> Prepared:
+def prepare(
+    tables: Sequence[tuple[Table, Part | None]], plan: Plan, *, cache: Path | None = None, show: Callable[[str], None] | None = None
+) -> Prepared:
     """Split, fit and encode, or take all of it from the cache.
 
     Args:

@@ -177,7 +177,8 @@ def _predictions(model: Model, outputs: np.ndarray) -> np.ndarray:
     """The network's decisions in the form of the targets."""
     values = model.head.probabilities(outputs)
     if isinstance(model.head, ClassifyHead):
-        return np.argmax(values, axis=1)
+        classes: np.ndarray = np.argmax(values, axis=1)
+        return classes
     return predicted_labels(values) if isinstance(model.head, LabelsHead) else values
 
 
