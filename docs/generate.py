@@ -24,7 +24,13 @@ COMMANDS = ("train", "evaluate", "predict", "settings", "doctor")
 API: dict[str, tuple[str, list[str]]] = {
     "models": (
         "Train, load, predict",
-        ["recurra.training.train.train", "recurra.model.model.load", "recurra.model.model.Model", "recurra.model.model.Prediction", "recurra.config.load_settings"],
+        [
+            "recurra.training.train.train",
+            "recurra.model.model.load",
+            "recurra.model.model.Model",
+            "recurra.model.model.Prediction",
+            "recurra.config.load_settings",
+        ],
     ),
     "estimators": ("scikit-learn estimators", ["recurra.estimators.RecurrentClassifier", "recurra.estimators.RecurrentRegressor"]),
     "layers": (
@@ -47,7 +53,15 @@ API: dict[str, tuple[str, list[str]]] = {
             "recurra.testing.assert_conforms",
         ],
     ),
-    "kernels": ("Kernels", ["recurra.kernels.lstm_recurrence", "recurra.kernels.gru_recurrence", "recurra.kernels.elman_recurrence", "recurra.kernels.backend"]),
+    "kernels": (
+        "Kernels",
+        [
+            "recurra.kernels.lstm_recurrence",
+            "recurra.kernels.gru_recurrence",
+            "recurra.kernels.elman_recurrence",
+            "recurra.kernels.backend",
+        ],
+    ),
     "errors": ("Errors", ["recurra.errors"]),
 }
 """Pages of the Python API: name of the file -> title and what stands on it."""
@@ -68,7 +82,14 @@ def settings_page() -> str:
     ]
     for group, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            lines += [f"## {group}", "", (field.annotation.__doc__ or "").strip(), "", "| setting | default | allowed | meaning |", "| --- | --- | --- | --- |"]
+            lines += [
+                f"## {group}",
+                "",
+                (field.annotation.__doc__ or "").strip(),
+                "",
+                "| setting | default | allowed | meaning |",
+                "| --- | --- | --- | --- |",
+            ]
             lines += [_row(group, name, inner) for name, inner in field.annotation.model_fields.items()]
             lines.append("")
     return "\n".join(lines)
@@ -123,7 +144,9 @@ def command_page() -> str:
     for name in COMMANDS:
         command = app[name]
         arguments = list(command.assemble_argument_collection(parse_docstring=True))
-        placed = " ".join(argument.names[0] for argument in arguments if argument.index is not None and not argument.names[0].startswith("-"))
+        placed = " ".join(
+            argument.names[0] for argument in arguments if argument.index is not None and not argument.names[0].startswith("-")
+        )
         lines += [f"## recurra {name}", "", str(command.help), "", f"    recurra {name} {placed} [OPTIONS]".replace("  [", " ["), ""]
         lines += ["| | | |", "| --- | --- | --- |"] if arguments else []
         for argument in arguments:

@@ -127,7 +127,6 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 """Layers that are none of the above."""
 
 
-
 class Column(NamedTuple):
     """A feature or head: its class, the values it is fitted on, settings, and a value that it cannot use (None: it uses any)."""
 
@@ -153,7 +152,9 @@ FEATURES: dict[str, Column] = {
     "text, words": Column(TextFeature, TEXTS, {"text.tokenizer": "word"}, None),
     "text, characters": Column(TextFeature, TEXTS, {"text.tokenizer": "character"}, None),
     "text, byte pairs": Column(TextFeature, TEXTS, {"text.tokenizer": "bpe"}, None),
-    "text, n-grams": Column(TextFeature, TEXTS, {"embedding.character_ngrams": [2, 3], "embedding.token_ngrams": 2, "embedding.buckets": 50}, None),
+    "text, n-grams": Column(
+        TextFeature, TEXTS, {"embedding.character_ngrams": [2, 3], "embedding.token_ngrams": 2, "embedding.buckets": 50}, None
+    ),
     "text of numbers": Column(TextFeature, NUMBERS, {}, None),
     "tokens": Column(TokensFeature, pl.Series([["a", "b"], ["new york"], None, [], ["b"]]), {}, None),
     "tokens of a string": Column(TokensFeature, TEXTS, {}, None),

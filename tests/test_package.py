@@ -14,7 +14,11 @@ import recurra
 
 ROOT = Path(recurra.__path__[0])
 SOURCES = sorted(ROOT.rglob("*.py"))
-MODULES = [".".join(("recurra", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__") for path in SOURCES if path.name != "__main__.py"]
+MODULES = [
+    ".".join(("recurra", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+    for path in SOURCES
+    if path.name != "__main__.py"
+]
 
 
 def test_public_names() -> None:

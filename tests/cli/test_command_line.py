@@ -19,7 +19,9 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def recurra(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "recurra", *arguments], capture_output=True, text=True, env=ENVIRONMENT, check=False, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(
+        [sys.executable, "-m", "recurra", *arguments], capture_output=True, text=True, env=ENVIRONMENT, check=False, **options
+    )  # type: ignore[call-overload, no-any-return]
 
 
 def test_help_is_quick() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-from jobs import SMALL, csv, rows
 
 import recurra
+from jobs import SMALL, csv, rows
 from recurra.cli import main
 from recurra.config import Settings
 
@@ -49,7 +49,15 @@ def small(**changes: Any) -> list[str]:
 def test_train_shows_what_it_does_on_standard_error(run: Any, table: str) -> None:
     out, err = run("train", table, "--target", "label", "--type", "topics=ignore", "--type", "stars=ignore", *small())
     assert out == ""
-    for expected in ("columns:", "  price     number", "target: label, classify", "rows: 32 train, 4 validation, 4 test", "epoch   2", "test accuracy:", "model folder: runs/reviews"):
+    for expected in (
+        "columns:",
+        "  price     number",
+        "target: label, classify",
+        "rows: 32 train, 4 validation, 4 test",
+        "epoch   2",
+        "test accuracy:",
+        "model folder: runs/reviews",
+    ):
         assert expected in err
     assert recurra.load("runs/reviews").head.name == "label"
 
@@ -70,7 +78,20 @@ def test_quiet_is_quiet(run: Any, table: str) -> None:
 
 def test_options_are_settings(run: Any, table: str, tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("encoder:\n  cell: gru\n  hidden_size: 9\ntraining:\n  seed: 5\n")
-    arguments = ["--settings", "settings.yaml", "--join", "both=title+text", "--type", "price=category", "--group", "who", "--seed", "7", "--on-error", "skip"]
+    arguments = [
+        "--settings",
+        "settings.yaml",
+        "--join",
+        "both=title+text",
+        "--type",
+        "price=category",
+        "--group",
+        "who",
+        "--seed",
+        "7",
+        "--on-error",
+        "skip",
+    ]
     run("train", table, "-t", "label", "-o", "model", "-q", *arguments, *small())
     settings = recurra.load("model").settings
     assert (settings.encoder.cell, settings.encoder.hidden_size, settings.training.seed) == ("gru", 4, 7)
@@ -105,11 +126,17 @@ def test_dry_run_shows_and_writes_nothing(run: Any, table: str, tmp_path: Path) 
 
 WRONG = {
     "missing file": (["train", "reviws.csv", "-t", "label"], "There is no file 'reviws.csv'. Did you mean 'reviews.csv'?"),
-    "misspelt target": (["train", "reviews.csv", "-t", "lable"], "There is no column 'lable' in reviews.csv. Did you mean 'label'? Its columns: title"),
+    "misspelt target": (
+        ["train", "reviews.csv", "-t", "lable"],
+        "There is no column 'lable' in reviews.csv. Did you mean 'label'? Its columns: title",
+    ),
     "no target": (["train", "reviews.csv"], "say which column to predict with --target"),
     "unknown setting": (["train", "reviews.csv", "--set", "encoder.hiden_size=3"], "Did you mean 'hidden_size'"),
     "no setting": (["train", "reviews.csv", "--set", "hidden"], "write it as group.name=value"),
-    "wrong type": (["train", "reviews.csv", "-t", "label", "--type", "text=txt"], "'text', 'tokens', 'category', 'number' or 'ignore' (given: \"txt\")"),
+    "wrong type": (
+        ["train", "reviews.csv", "-t", "label", "--type", "text=txt"],
+        "'text', 'tokens', 'category', 'number' or 'ignore' (given: \"txt\")",
+    ),
     "type without =": (["train", "reviews.csv", "--type", "text"], "'text' cannot be read: write --type title=text."),
     "join without =": (["train", "reviews.csv", "--join", "title+text"], "write --join text=title+description."),
     "settings file": (["train", "reviews.csv", "-s", "no.yaml"], "'no.yaml' cannot be read: No such file"),
@@ -179,7 +206,9 @@ def test_predict_to_a_file(suffix: str, run: Any, table: str, folder: Path) -> N
     path = Path(f"out/predictions.{suffix}")
     frame = pl.read_ndjson(path) if suffix == "jsonl" else pl.read_csv(path, separator="\t" if suffix == "tsv" else ",")
     assert frame["title"].to_list() == [row["title"] for row in rows(40)]
-    assert frame.columns[-5:] == ["input.label", "label", "probability", "top_labels", "top_probabilities"] or "input.label" in frame.columns
+    assert (
+        frame.columns[-5:] == ["input.label", "label", "probability", "top_labels", "top_probabilities"] or "input.label" in frame.columns
+    )
     expected = recurra.load(folder).predict(table)
     assert frame["label"].to_list() == expected["label"].to_list()
     assert frame["probability"].to_list() == pytest.approx(expected["probability"].to_list(), rel=1e-12)

@@ -18,8 +18,8 @@ sys.path.insert(0, str(HERE.parent))
 def main() -> None:
     """Train a tiny model with an input of every type, save it, and note down what it predicts."""
     import torch
-    from jobs import rows, train
 
+    from jobs import rows, train
     from recurra.model.folder import FORMAT
 
     torch.set_num_threads(1)

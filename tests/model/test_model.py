@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from jobs import csv, rows, train
 
 import recurra
+from jobs import csv, rows, train
 from recurra.errors import DataError, EmptyData, MissingColumn, ModelFolderError, OutputExists, RowError, SettingsError
 
 GOLDEN = Path(__file__).parent.parent / "golden"

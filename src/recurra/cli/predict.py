@@ -46,7 +46,9 @@ def predict(
 
     chosen = load(model)
     if data.startswith("--"):
-        raise SettingsError(f"There is no option {data!r}: see `recurra predict --help`. A text that starts so can come on standard input (-).")
+        raise SettingsError(
+            f"There is no option {data!r}: see `recurra predict --help`. A text that starts so can come on standard input (-)."
+        )
     source: str | list[str] = [data, *more] if more else data
     if data == "-" and not more:
         source = [line.rstrip("\n") for line in sys.stdin]

@@ -36,7 +36,14 @@ __all__ = ["plan", "print_line", "train"]
 
 Show = Callable[[str], None]
 KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
-    "languages": {"target": "language", "text.tokenizer": "character"},
+    "languages": {
+        "target": "language",
+        "text.tokenizer": "character",
+        "embedding": {"dropout": 0.3, "buckets": 50_000},
+        "head.label_smoothing": 0.1,
+        "augmentation.word_dropout": 0.0,
+        "training.epochs": 4,
+    },
     **{name: {"target": "label"} for name in HUB_DATA_SETS},
 }
 """What is set for data known by name, where the user sets nothing else."""

@@ -1,0 +1,159 @@
+"""What the documentation says is there: commands, options, settings, links, and Python that runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+import pytest
+import yaml
+
+from recurra.cli import app
+from recurra.config import Settings, load_settings, parse_assignment
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md")] + sorted((ROOT / "docs").rglob("*.md"))
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+GROUPS = {name: field.annotation for name, field in Settings.model_fields.items() if hasattr(field.annotation, "model_fields")}
+SETTINGS = [f"{group}.{name}" for group, model in GROUPS.items() for name in model.model_fields]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language on a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every `recurra` command of a page."""
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    found = [part.strip() for line in lines for part in re.split(r"&&|;|\bdo\b", line)]
+    return [shlex.split(part) for part in found if part.startswith("recurra ")]
+
+
+def generator() -> ModuleType:
+    """docs/generate.py, as a module."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_are_commands_to_check() -> None:
+    assert sum(len(commands(page)) for page in PAGES) > 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_exist_with_their_options_and_settings(page: Path) -> None:
+    for words in commands(page):
+        words = ["0" if word.startswith("$") else word for word in words]
+        _, bound, _ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
+        assigned = [parse_assignment(one) for one in bound.arguments.get("set_") or []]
+        assert load_settings(*({name: value} for name, value in assigned)), words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_settings_named_in_backticks_exist(page: Path) -> None:
+    named = re.findall(rf"`((?:{'|'.join(GROUPS)})\.[a-z_]+)(?:=[^`]*)?`", page.read_text(encoding="utf-8"))
+    unknown = [name for name in named if name not in SETTINGS and not name.endswith(".py") and not (ROOT / "src/recurra" / name.replace(".", "/")).with_suffix(".py").exists()]
+    assert not unknown
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "yaml")], ids=lambda page: page.name)
+def test_settings_files_are_valid(page: Path) -> None:
+    for block in blocks(page, "yaml"):
+        assert load_settings(yaml.safe_load(block))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not broken
+
+
+def test_the_site_has_every_page_once() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"[\w/-]+\.md", text[text.index("\nnav:") :])
+    generated = {"reference/settings.md", "reference/command-line.md", *(f"reference/api/{name}.md" for name in generator().API)}
+    written = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    assert sorted(listed) == sorted(written | generated)
+
+
+def test_every_setting_stands_in_the_reference_with_its_meaning() -> None:
+    page = generator().settings_page()
+    rows = {match[1]: match[2] for match in re.finditer(r"^\| `([\w.]+)` \| .* \| (.*) \|$", page, re.MULTILINE)}
+    assert list(rows) == SETTINGS
+    assert all(len(meaning) > 10 for meaning in rows.values())
+
+
+def test_every_command_and_option_stands_in_the_reference_with_its_meaning() -> None:
+    page = generator().command_page()
+    for command in app.resolved_commands():
+        if command.startswith("-"):
+            continue
+        section = page.split(f"## recurra {command}\n")[1].split("\n## ")[0]
+        for argument in app[command].assemble_argument_collection(parse_docstring=True):
+            assert all(f"`{name}`" in section for name in argument.names)
+            assert argument.parameter.help, f"{command} {argument.names[0]} has no help"
+
+
+def test_the_python_pages_name_what_exists() -> None:
+    import pydoc
+
+    missing = [name for _, names in generator().API.values() for name in names if pydoc.locate(name) is None]
+    assert not missing
+
+
+def small_table(path: Path) -> pl.DataFrame:
+    """Tickets with the columns of the tutorial, in so few rows that a network trains in a second."""
+    say = {"card_lost": "my card was swallowed", "password": "i forgot my password", "transfer_late": "where is my money"}
+    rows = [
+        {"title": text, "description": f"{text} again", "product": ("basic", "gold")[row % 2], "amount": row * 1.5, "intent": intent}
+        for row in range(20)
+        for intent, text in say.items()
+    ]
+    frame = pl.DataFrame(rows)
+    frame.write_csv(path)
+    return frame
+
+
+RUN = [page for page in PAGES if blocks(page, "python")]
+
+
+@pytest.mark.parametrize("page", RUN, ids=[str(page.relative_to(ROOT)) for page in RUN])
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import recurra
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
+    frame = small_table(tmp_path / "tickets.csv")
+    small_table(tmp_path / "test.csv")
+    tiny = {"training.epochs": 1, "encoder.hidden_size": 8, "embedding.size": 8, "embedding.buckets": 100, "logging.tensorboard": False}
+    if page.name == "README.md":  # there the title is the only input, and the network as small as may be
+        monkeypatch.setattr(recurra, "train", lambda data, **given: TRAIN(data, **given, settings={**tiny, "data.columns": ["title"]}))
+    if page.name == "tutorial.md":
+        recurra.train(frame, target="intent", output="runs/small", settings=tiny)
+    names: dict[str, object] = {"__name__": "__main__"}
+    with warnings.catch_warnings():
+        for block in blocks(page, "python"):
+            exec(compile(block, str(page), "exec"), names)
+    assert len(names) > 1
+
+
+def TRAIN(*arguments: object, **options: object) -> object:
+    from recurra.training.train import train
+
+    return train(*arguments, **options)
+
+
+def test_the_readme_keeps_its_two_commands() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "<!-- main job -->\n```sh\npip install '.[demo]' && recurra train languages --output runs/languages\n```\n" in text
+    assert "<!-- tests -->\n```sh\npip install '.[test]' && pytest\n```\n" in text
