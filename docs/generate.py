@@ -39,9 +39,7 @@ API: dict[str, tuple[str, list[str]]] = {
             "recurra.layers.Stack",
             "recurra.layers.Regularization",
             "recurra.layers.Initialization",
-            "recurra.layers.load_torch_weights",
             "recurra.layers.torch_weights",
-            "recurra.layers.build_pooling",
             "recurra.layers.pooling",
             "recurra.layers.Embedding",
             "recurra.layers.VariationalDropout",
@@ -144,10 +142,8 @@ def command_page() -> str:
     for name in COMMANDS:
         command = app[name]
         arguments = list(command.assemble_argument_collection(parse_docstring=True))
-        placed = " ".join(
-            argument.names[0] for argument in arguments if argument.index is not None and not argument.names[0].startswith("-")
-        )
-        lines += [f"## recurra {name}", "", str(command.help), "", f"    recurra {name} {placed} [OPTIONS]".replace("  [", " ["), ""]
+        placed = [_placed(argument) for argument in arguments if argument.index is not None]
+        lines += [f"## recurra {name}", "", str(command.help), "", "    " + " ".join(["recurra", name, *placed, "[OPTIONS]"]), ""]
         lines += ["| | | |", "| --- | --- | --- |"] if arguments else []
         for argument in arguments:
             names = ", ".join(f"`{one}`" for one in argument.names)
@@ -156,6 +152,12 @@ def command_page() -> str:
             lines.append(f"| {names} | {kind} | {' '.join((argument.parameter.help or '').split())} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _placed(argument: Any) -> str:
+    """How an argument that needs no name stands in the usage line."""
+    name = str(argument.names[0]).lstrip("-").upper()
+    return name if argument.required else f"[{name}...]" if "tuple[" in str(argument.hint) else f"[{name}]"
 
 
 def _kind(hint: Any) -> str:
@@ -183,5 +185,5 @@ def write() -> None:
             file.write(text)
 
 
-if __name__ in {"__main__", "<run_path>"}:
+if __name__ == "<run_path>":  # as mkdocs-gen-files runs it
     write()

@@ -141,7 +141,7 @@ class Column(NamedTuple):
         return self.kind.fit("column", [self.values[:half], self.values[half:]], self.chosen(**changes))
 
     def chosen(self, **changes: Any) -> Settings:
-        common = {"text.min_frequency": 1, "embedding.size": 3, "embedding.dropout": 0.0}
+        common = {"text.min_frequency": 1, "embedding.size": 3, "embedding.dropout": 0.0, "embedding.buckets": 50}
         return load_settings({**common, **self.settings, **{name.replace("__", "."): value for name, value in changes.items()}})
 
 

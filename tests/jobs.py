@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,17 @@ from typing import Any
 
 import pytest
 
-__all__ = ["SMALL", "csv", "models", "quiet_report", "rows", "train"]
+import recurra
+
+__all__ = ["ENVIRONMENT", "SMALL", "csv", "models", "quiet_report", "rows", "train"]
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(recurra.__path__[0]).parent)}
+"""Of processes that tests start: they import the package that is tested, from any working folder."""
 
 SMALL: dict[str, Any] = {
     "embedding.size": 4,
+    "embedding.character_ngrams": "none",
+    "embedding.token_ngrams": 1,
     "encoder.hidden_size": 4,
     "text.min_frequency": 1,
     "training.epochs": 2,
@@ -62,8 +70,6 @@ def csv(path: Path, table: list[dict[str, Any]], columns: list[str] | None = Non
 
 def train(data: Any, target: str = "label", *, output: Path | None = None, settings: dict[str, Any] | None = None, **options: Any) -> Any:
     """`recurra.train` with small settings; of the columns of `rows` only title and text are inputs where nothing else is said."""
-    import recurra
-
     chosen = {**SMALL, **(settings or {})}
     if isinstance(data, list) and "data.columns" not in chosen and {"title", "text"} <= data[0].keys():
         chosen["data.columns"] = ["title", "text"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import warnings
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -13,11 +13,16 @@ import polars as pl
 import pytest
 import yaml
 
+import recurra
 from recurra.cli import app
 from recurra.config import Settings, load_settings, parse_assignment
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md")] + sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md")] + sorted(
+    (ROOT / "docs").rglob("*.md")
+)
+MODULES = " ".join(f"{path.parent.name}.{path.stem}." for path in (ROOT / "src" / "recurra").rglob("*.py"))
+"""Names of modules, which look like settings."""
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 GROUPS = {name: field.annotation for name, field in Settings.model_fields.items() if hasattr(field.annotation, "model_fields")}
 SETTINGS = [f"{group}.{name}" for group, model in GROUPS.items() for name in model.model_fields]
@@ -52,17 +57,19 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_commands_exist_with_their_options_and_settings(page: Path) -> None:
     for words in commands(page):
-        words = ["0" if word.startswith("$") else word for word in words]
-        _, bound, _ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
+        filled = ["0" if word.startswith("$") else word for word in words[1:]]
+        _, bound, _ = app.parse_args(filled, exit_on_error=False, print_error=False)
         assigned = [parse_assignment(one) for one in bound.arguments.get("set_") or []]
         assert load_settings(*({name: value} for name, value in assigned)), words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_settings_named_in_backticks_exist(page: Path) -> None:
-    named = re.findall(rf"`((?:{'|'.join(GROUPS)})\.[a-z_]+)(?:=[^`]*)?`", page.read_text(encoding="utf-8"))
-    unknown = [name for name in named if name not in SETTINGS and not name.endswith(".py") and not (ROOT / "src/recurra" / name.replace(".", "/")).with_suffix(".py").exists()]
+    named = re.findall(rf"`((?:{'|'.join(GROUPS)})\.[a-z_]+)(=[^`]*)?`", page.read_text(encoding="utf-8"))
+    settings = [(name, value) for name, value in named if not name.endswith(".py") and f"{name}." not in MODULES]
+    unknown = [name for name, _ in settings if name not in SETTINGS]
     assert not unknown
+    assert all(load_settings(dict([parse_assignment(name + value)])) for name, value in settings if value)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "yaml")], ids=lambda page: page.name)
@@ -129,28 +136,19 @@ RUN = [page for page in PAGES if blocks(page, "python")]
 
 @pytest.mark.parametrize("page", RUN, ids=[str(page.relative_to(ROOT)) for page in RUN])
 def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import recurra
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
     frame = small_table(tmp_path / "tickets.csv")
     small_table(tmp_path / "test.csv")
     tiny = {"training.epochs": 1, "encoder.hidden_size": 8, "embedding.size": 8, "embedding.buckets": 100, "logging.tensorboard": False}
     if page.name == "README.md":  # there the title is the only input, and the network as small as may be
-        monkeypatch.setattr(recurra, "train", lambda data, **given: TRAIN(data, **given, settings={**tiny, "data.columns": ["title"]}))
+        monkeypatch.setattr(recurra, "train", partial(recurra.train, settings={**tiny, "data.columns": ["title"]}))
     if page.name == "tutorial.md":
         recurra.train(frame, target="intent", output="runs/small", settings=tiny)
     names: dict[str, object] = {"__name__": "__main__"}
-    with warnings.catch_warnings():
-        for block in blocks(page, "python"):
-            exec(compile(block, str(page), "exec"), names)
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), names)
     assert len(names) > 1
-
-
-def TRAIN(*arguments: object, **options: object) -> object:
-    from recurra.training.train import train
-
-    return train(*arguments, **options)
 
 
 def test_the_readme_keeps_its_two_commands() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import recurra
+from jobs import ENVIRONMENT
 
 ROOT = Path(recurra.__path__[0])
 SOURCES = sorted(ROOT.rglob("*.py"))
@@ -32,7 +33,7 @@ def test_public_names() -> None:
 
 def test_importing_costs_nothing() -> None:
     program = "import sys, recurra; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=ENVIRONMENT).stdout.split()
     assert {"torch", "polars", "numpy", "lightning"} & set(loaded) == set()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -11,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs import ENVIRONMENT
 from recurra.cli import app, main
 
 COMMANDS = ["train", "evaluate", "predict", "settings", "doctor"]
 HEAVY = {"torch", "polars", "lightning", "numpy", "sklearn", "altair", "pydantic", "yaml", "tokenizers", "scipy", "pandas"}
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def recurra(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,13 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("recurra.training.results.write_report", lambda path, report: path.write_text(report.title))
 
     def command(*arguments: str, code: int = 0) -> Shown:
-        with pytest.raises(SystemExit) as end:
+        ended: object = 0
+        try:
             main(list(arguments))
-            sys.exit(0)
+        except SystemExit as end:
+            ended = end.code or 0
         shown = capsys.readouterr()
-        assert (end.value.code or 0) == code, shown.err
+        assert ended == code, shown.err
         return shown.out, shown.err
 
     return command

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import pytest
 import torch
 
 import recurra
-from jobs import csv, rows, train
+from jobs import ENVIRONMENT, csv, rows, train
 from recurra.errors import DataError, EmptyData, MissingColumn, ModelFolderError, OutputExists, RowError, SettingsError
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -73,8 +72,7 @@ def test_a_stranger_process_predicts_the_same(models: dict[str, Any], folder: Pa
     """Another process, another working folder, only the folder's files."""
     moved = shutil.copytree(folder, tmp_path / "a copy with blanks")
     program = f"import recurra, json; print(json.dumps(recurra.load({str(moved)!r}).predict(['superb fine', 'dull', '']).to_dicts()))"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, env=ENVIRONMENT)
     assert json.loads(done.stdout) == models["classify"].predict(["superb fine", "dull", ""]).to_dicts()
 
 
@@ -160,6 +158,31 @@ def test_bad_rows_are_told_once_each_and_the_others_predicted(
         (13, "a.csv"),
     ]
     assert models["labels"].predict(file, on_error="skip").height == 9
+
+
+def test_finding_lines_of_bad_rows_does_not_take_over(models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line found means reading the file up to there: only the first are, the others are told by number of row."""
+    from recurra.data.table import Table
+
+    looked_up: list[int] = []
+    original = Table.place
+    monkeypatch.setattr(Table, "place", lambda table, row: looked_up.append(row) or original(table, row))
+    table = [{**row, "price": "many"} for row in rows(60)]
+    file = csv(tmp_path / "a.csv", table, ["title", "text", "price", "category"])
+    parts = list(models["labels"].predict_chunks(file, on_error="skip"))
+    bad = [bad for part in parts for bad in part.bad_rows]
+    assert len(bad) == 60
+    assert len(looked_up) == 20
+    assert (bad[0].source, bad[0].line) == (str(file), 2)
+    assert (bad[59].source, bad[59].line) == (f"{file}, row", 60)
+
+
+def test_numbers_beyond_use_are_refused_and_large_ones_are_not(models: dict[str, Any]) -> None:
+    row = {"title": "a", "text": "b", "category": "film"}
+    assert models["regress"].predict([{**row, "price": 1e29}])["value"].is_finite().all()
+    for price in (1e31, float("inf"), -1e300):
+        with pytest.raises(RowError, match="is not a number between -1e30 and 1e30"):
+            models["regress"].predict([{**row, "price": price}])
 
 
 # --- evaluation ----------------------------------------------------------------------------------------------------
@@ -257,7 +280,7 @@ def test_damaged_folders_are_refused(name: str, folder: Path, tmp_path: Path) ->
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ModelFolderError, match="There is no model folder.*recurra train"):
+    with pytest.raises(ModelFolderError, match=r"There is no model folder.*recurra train"):
         recurra.load(tmp_path / "nothing")
 
 
@@ -268,7 +291,7 @@ def test_settings_of_another_kind_are_refused(folder: Path, tmp_path: Path) -> N
     contents = read_folder(folder)
     unknown = {**contents.model, "settings": {**contents.model["settings"], "encoder": {"cell": "mogrifier"}}}
     write_folder(tmp_path / "a", Contents(contents.weights, unknown, {}, ""))
-    with pytest.raises(ModelFolderError, match="cannot be understood.*mogrifier"):
+    with pytest.raises(ModelFolderError, match=r"cannot be understood.*mogrifier"):
         recurra.load(tmp_path / "a")
     write_folder(tmp_path / "b", Contents({**contents.weights, "more": torch.ones(1)}, contents.model, {}, ""))
     with pytest.raises(ModelFolderError, match="do not fit its settings"):
@@ -332,7 +355,7 @@ def test_push_and_pull(models: dict[str, Any], tmp_path: Path, monkeypatch: pyte
     assert address == "https://huggingface.co/me/reviews/commit/1"
     assert hub.calls == [("token", "secret"), ("create", ("me/reviews", True, True))]
     assert recurra.load("hf://me/reviews").predict(rows(3)).equals(models["classify"].predict(rows(3)))
-    with pytest.raises(ModelFolderError, match="hf://me/other cannot be fetched.*download the folder and give its path"):
+    with pytest.raises(ModelFolderError, match=r"hf://me/other cannot be fetched.*download the folder and give its path"):
         recurra.load("hf://me/other")
 
 

@@ -20,7 +20,7 @@ from recurra.model.network import Network
 
 TEXTS = ["a b c", "b", "", "c c a b a b", "a"]
 FRAME = pl.DataFrame({"one": TEXTS, "two": TEXTS[::-1], "kind": list("xyxyx"), "price": [1.0, 2.0, None, 4.0, 5.0], "y": list("pqpqr")})
-SMALL = {"embedding.size": 3, "encoder.hidden_size": 4, "text.min_frequency": 1}
+SMALL = {"embedding.size": 3, "embedding.buckets": 50, "encoder.hidden_size": 4, "text.min_frequency": 1}
 
 
 def built(*names: str, **changes: Any) -> tuple[list[Feature], Head, Network]:

@@ -159,7 +159,7 @@ def test_rows_that_cannot_be_read_or_used_are_skipped_and_counted(tmp_path: Path
         )
     )
     with pytest.raises(
-        RowError, match=r"a\.csv:62: 'many' in column 'price' is not a finite number.*--on-error skip.*--type price=category"
+        RowError, match=r"a\.csv:62: 'many' in column 'price' is not a number between.*--on-error skip.*--type price=category"
     ):
         prepared(file, data__types=types)
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import recurra
-from jobs import SMALL, csv, rows, train
+from jobs import ENVIRONMENT, SMALL, csv, rows, train
 from recurra.data.loader import Loader
 from recurra.errors import OutputExists, SettingsError, TrainingInterrupted
 from recurra.training.train import plan
@@ -140,7 +140,7 @@ def test_without_validation_or_test_part(shares: tuple[float, float], tmp_path: 
 def test_a_monitor_that_is_not_measured_is_refused() -> None:
     with pytest.raises(SettingsError, match="needs validation rows"):
         train(rows(40), settings={**INPUTS, "data.validation_share": 0.0, "training.monitor": "accuracy"})
-    with pytest.raises(SettingsError, match="not a metric for this task. Known for this task: accuracy"):
+    with pytest.raises(SettingsError, match=r"not a metric for this task. Known for this task: accuracy"):
         train(rows(40), settings={**INPUTS, "training.monitor": "rmse"})
 
 
@@ -259,7 +259,7 @@ def test_resuming_with_other_data_or_settings_is_refused(tmp_path: Path, monkeyp
 def test_a_model_is_replaced_only_when_told(tmp_path: Path) -> None:
     output = tmp_path / "model"
     train(rows(24), output=output)
-    with pytest.raises(OutputExists, match="holds a model already.*--overwrite"):
+    with pytest.raises(OutputExists, match=r"holds a model already.*--overwrite"):
         train(rows(24), output=output)
     with pytest.raises(OutputExists, match="nothing to go on with"):
         train(rows(24), output=output, resume=True)
@@ -311,8 +311,7 @@ def test_an_interrupted_command_resumes_to_the_same_weights(tmp_path: Path) -> N
         "--output",
         str(tmp_path / "model"),
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("epoch   2"):

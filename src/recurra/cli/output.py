@@ -63,7 +63,9 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
         # The reader (head, less) has seen enough; what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        raise DataError(f"The predictions cannot be written to {str(output)!r}: {error.strerror or error}.") from error
+        raise DataError(
+            f"The predictions cannot be written to {str(output)!r}: {error.strerror or error}. Free some space or choose another file."
+        ) from error
     if left_out:
         print(f"{left_out:,} rows were left out.", file=sys.stderr)  # noqa: T201
 

@@ -15,7 +15,7 @@ from recurra.errors import DataError, EmptyData
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Column", "Task", "infer_columns", "infer_task", "missing_words", "parse_numbers", "split_labels"]
+__all__ = ["LARGEST_NUMBER", "Column", "Task", "infer_columns", "infer_task", "missing_words", "parse_numbers", "split_labels"]
 
 Task = Literal["classify", "labels", "regress"]
 
@@ -25,6 +25,8 @@ _CATEGORY_WORDS = 4.0  # most words of a category's value, on average
 _CLASSES_FROM_INTEGERS = 20
 _IDENTIFIER_NAMES = r"(?i)^(.*[_\s.-])?(id|ids|idx|index|uid|uuid|guid|key|row|nr|no)$|[a-z]I[dD]$|^column_1$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?\s?(Z|UTC|[+-]\d{2}:?\d{2})?$"
+LARGEST_NUMBER = 1e30
+"""In absolute value; the squares of larger ones leave the range of floating point."""
 missing_words = frozenset({"nan", "na", "n/a", "null", "none", "-", "?"})
 """What people write for a number they do not have, in lower case."""
 
@@ -51,7 +53,7 @@ def parse_numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
         values: numbers, booleans, or text. Blank text and words such as `NaN`, `n/a` and `null` are missing numbers.
 
     Returns:
-        Float64 with null where missing, and a Boolean that is true where a value is there and is no finite number.
+        Float64 with null where missing, and a Boolean that is true where a value is there and is no number up to `LARGEST_NUMBER`.
     """
     import polars as pl
 
@@ -64,7 +66,7 @@ def parse_numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
         present = numbers.is_not_null()
     else:
         numbers, present = pl.Series(values.name, [None] * len(values), pl.Float64), values.is_not_null()
-    numbers = numbers.set(~numbers.is_finite(), None)
+    numbers = numbers.set(~(numbers.abs() <= LARGEST_NUMBER), None)
     return numbers, present.fill_null(value=False) & numbers.is_null()
 
 

@@ -65,10 +65,13 @@ class NumberFeature(Feature):
         return cls(name, mean, deviation if deviation > 0 else 1.0)
 
     def problems(self, values: pl.Series) -> dict[int, str]:
-        """Values that are there and are no finite numbers."""
+        """Values that are there and are no numbers of a size that can be used."""
         _, wrong = parse_numbers(values)
         advice = f"Correct it, leave such rows out with on_error='skip' (--on-error skip), or train with --type {self.name}=category."
-        return {row: f"{values[row]!r} in column {self.name!r} is not a finite number. {advice}" for row in wrong.arg_true().to_list()}
+        return {
+            row: f"{values[row]!r} in column {self.name!r} is not a number between -1e30 and 1e30. {advice}"
+            for row in wrong.arg_true().to_list()
+        }
 
     def encode(self, values: pl.Series) -> np.ndarray:
         """(N, 2) float32: standardised number and missing flag."""

@@ -56,10 +56,13 @@ class RegressHead(Head):
         return 1
 
     def problems(self, values: pl.Series) -> dict[int, str]:
-        """Values that are there and are no finite numbers."""
+        """Values that are there and are no numbers of a size that can be used."""
         _, wrong = parse_numbers(values)
         advice = "Correct it, leave such rows out with on_error='skip' (--on-error skip), or train with head.task=classify."
-        return {row: f"{values[row]!r} in column {self.name!r} is not a finite number. {advice}" for row in wrong.arg_true().to_list()}
+        return {
+            row: f"{values[row]!r} in column {self.name!r} is not a number between -1e30 and 1e30. {advice}"
+            for row in wrong.arg_true().to_list()
+        }
 
     def encode(self, values: pl.Series) -> np.ndarray:
         """(N,) float32 standardised targets, NaN where missing."""

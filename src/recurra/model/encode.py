@@ -14,6 +14,10 @@ from recurra.heads import Head
 
 __all__ = ["encode_columns", "row_place", "usable_rows"]
 
+PLACED, PLACED_AMONG = 20, 100_000
+"""Rows left out that are named by file and line, of one piece and among the first rows of a table; the others are named
+by their number, because finding a line means reading the file up to there."""
+
 
 def usable_rows(
     table: Table, frame: pl.DataFrame, rows: Sequence[int], *, columns: Sequence[Feature | Head], on_error: Literal["fail", "skip"]
@@ -37,11 +41,12 @@ def usable_rows(
     for column in columns:
         problems = column.problems(frame[column.name]) | problems
     bad = []
-    for row in sorted(problems):
-        source, line = row_place(table, rows[row])
+    for number, row in enumerate(sorted(problems)):
         if on_error == "fail":
+            source, line = row_place(table, rows[row])
             raise RowError(problems[row], source=source, line=line)
-        bad.append(BadRow(source, line, problems[row]))
+        exact = number < PLACED and rows[row] < PLACED_AMONG
+        bad.append(BadRow(*(row_place(table, rows[row]) if exact else (f"{table.description}, row", rows[row] + 1)), problems[row]))
     mask = pl.Series([row not in problems for row in range(len(frame))], dtype=pl.Boolean)
     return mask, bad
 

@@ -231,6 +231,7 @@ def prepare(
         tables: the training table first (its part is None where rows are held out of it), then those of fixed parts.
         plan: of `make_plan`.
         cache: folder of the encoded columns; the user's cache folder when not given.
+        show: called with a line now and then while rows are read.
 
     Raises:
         EmptyData: no row is left to train on.
@@ -255,7 +256,7 @@ def _build(writer: StoreWriter, rows: Rows, plan: Plan) -> None:
     parts, facts = _split(rows, plan)
     _require_training_rows(parts, facts)
     features, head = _fit(rows, parts, plan)
-    unusable = _encode(writer, rows, parts, features, head, plan)
+    unusable = _encode(writer, rows, parts, features=features, head=head, plan=plan)
     if unusable:
         facts.left_out["unusable value"] = unusable
     _require_training_rows(parts, facts)
@@ -376,7 +377,7 @@ def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], Head
     return features, head
 
 
-def _encode(writer: StoreWriter, rows: Rows, parts: np.ndarray, features: Sequence[Feature], head: Head, plan: Plan) -> int:
+def _encode(writer: StoreWriter, rows: Rows, parts: np.ndarray, *, features: Sequence[Feature], head: Head, plan: Plan) -> int:
     """Write every row's encoded columns; rows with a problem leave the parts when data.on_error is "skip", and are counted."""
     unusable = 0
     columns = list(dict.fromkeys([*(feature.name for feature in features), head.name]))

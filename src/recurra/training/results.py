@@ -190,9 +190,9 @@ def _baselines(model: Model, prepared: Prepared, measured: Measured) -> dict[str
     limit = settings.evaluation.baseline_rows
     if len(train_rows) > limit:
         train_rows = np.sort(np.random.default_rng(settings.training.seed).choice(train_rows, limit, replace=False))
-    parts = []
-    for rows in (train_rows, measured.rows):
-        parts.append(BaselinePart(prepared.rows.gather(rows, columns), _targets(model, prepared.targets[rows])))
+    parts = [
+        BaselinePart(prepared.rows.gather(rows, columns), _targets(model, prepared.targets[rows])) for rows in (train_rows, measured.rows)
+    ]
     kinds = {feature.tokenizer.kind for feature in model.features if isinstance(feature, TextFeature)}
     return train_baselines(
         parts[0],
