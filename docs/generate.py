@@ -39,7 +39,7 @@ API: dict[str, tuple[str, list[str]]] = {
             "recurra.layers.Stack",
             "recurra.layers.Regularization",
             "recurra.layers.Initialization",
-            "recurra.layers.torch_weights",
+            "recurra.layers.conversions",
             "recurra.layers.pooling",
             "recurra.layers.Embedding",
             "recurra.layers.VariationalDropout",

@@ -28,7 +28,7 @@ def test_settings_are_their_own_source() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"encoder.hiden_size": 3}, "no setting 'encoder.hiden_size'. Did you mean 'hidden_size'"),
+        ({"encoder.hiden_size": 3}, "no setting 'encoder.hiden_size'. Did you mean 'encoder.hidden_size'"),
         ({"encodr": {}}, "Did you mean 'encoder'"),
         ({"hidden_size": 3}, "Did you mean 'encoder.hidden_size'"),
         ({"encoder.cell": "lstn"}, "'elman', 'elman_relu', 'lstm' or 'gru'"),

@@ -109,8 +109,9 @@ class EmbeddingSettings(_Group):
     token_ngrams: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = "auto"
     """Longest n-grams of neighbouring tokens whose vectors are added at the step where they end; 1 for none.
     auto: 4 for characters, 1 for all other tokens."""
-    buckets: Annotated[int, Field(ge=2)] = 20_000
-    """Vectors shared, by hash, by all n-grams of one kind."""
+    buckets: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
+    """Vectors shared, by hash, by all n-grams of one kind. auto: four times the vocabulary and at most 20,000 for words;
+    50,000 for characters."""
     sparse: bool = False
     """Row-sparse gradients and optimizer updates of the embedding: pays for large vocabularies."""
 
@@ -336,8 +337,10 @@ def load_settings(*sources: str | Path | Mapping[str, Any] | Settings | None) ->
             given: Mapping[str, Any] = source.model_dump(exclude_unset=True)
         elif isinstance(source, (str, Path)):
             given = _read_yaml(Path(source))
-        else:
+        elif isinstance(source, Mapping):
             given = source
+        else:
+            raise SettingsError(f"Settings are a dictionary, a `Settings` or the path of a YAML file, not {source!r}.")
         _merge(merged, _nested(given))
     try:
         return Settings.model_validate(merged)
@@ -410,9 +413,10 @@ def _nearest_setting(path: list[str]) -> str:
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return ""
         model = annotation
+    group = ".".join(path[:-1])
     hint = nearest(path[-1], model.model_fields)
     if hint:
-        return hint
+        return hint.replace("'", f"'{group}.", 1) if group else hint
     homes = [f"{group}.{path[-1]}" for group in _groups() if path[-1] in _groups()[group]]
     if homes:
         return f" Did you mean {homes[0]!r}?"

@@ -24,6 +24,8 @@ __all__ = ["write_predictions"]
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 LINES = {".jsonl", ".ndjson"}
+DIGITS = 6
+"""Significant digits of a prediction: what float32 arithmetic carries."""
 SHOWN = 20
 """Bad rows that are told one by one; the others are counted."""
 
@@ -51,7 +53,7 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
                 for bad in part.bad_rows[: max(0, SHOWN - left_out)]:
                     print(f"left out: {bad.source}:{bad.line}: {bad.reason}", file=sys.stderr)  # noqa: T201
                 left_out += len(part.bad_rows)
-                frame = beside(part.inputs, part.outputs)
+                frame = beside(part.inputs, _rounded(part.outputs))
                 if not frame.is_empty():
                     file.write(
                         _lines(frame)
@@ -76,6 +78,15 @@ def beside(inputs: pl.DataFrame, outputs: pl.DataFrame) -> pl.DataFrame:
 
     renamed = inputs.rename({name: f"input.{name}" for name in inputs.columns if name in outputs.columns})
     return pl.concat([renamed, outputs], how="horizontal") if renamed.width else outputs
+
+
+def _rounded(outputs: pl.DataFrame) -> pl.DataFrame:
+    """Predictions with as many digits as mean something."""
+    import polars as pl
+    from polars import selectors
+
+    lists = [name for name, dtype in outputs.schema.items() if dtype == pl.List(pl.Float64)]
+    return outputs.with_columns(selectors.float().round_sig_figs(DIGITS), pl.col(lists).list.eval(pl.element().round_sig_figs(DIGITS)))
 
 
 def _lines(frame: pl.DataFrame) -> str:

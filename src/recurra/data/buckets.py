@@ -31,7 +31,7 @@ class LengthBuckets:
     Everything depends on the arguments and the epoch only.
 
     Args:
-        lengths: (N,) steps of each row, 0 allowed. With several sequence inputs, the sum of theirs.
+        lengths: (N,) steps of each row, 0 allowed. With several sequence inputs, the longest of theirs.
         batch_size: most rows of a batch.
         batch_tokens: most steps of a batch, padding included.
         seed: of the order.

@@ -236,7 +236,11 @@ def _series(name: str, values: list[Any], dtype: pl.DataType | None = None) -> p
         except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
             pass
     texts = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str) for v in values]
-    return pl.Series(name, texts, pl.String)
+    try:
+        return pl.Series(name, texts, pl.String)
+    except UnicodeEncodeError:  # lone surrogates, which no file can hold
+        whole = [None if text is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+        return pl.Series(name, whole, pl.String)
 
 
 def _kind(value: Any) -> type:

@@ -77,7 +77,7 @@ def resolve(source: Any, *, on_error: OnError = "fail", join: Mapping[str, Seque
         DataError: as for `read`.
     """
     if isinstance(source, str) and source in HUB_DATA_SETS and not Path(source).exists():
-        return {part: _read_hub(source, address, join) for part, address in HUB_DATA_SETS[source].items()}
+        return {part: _read_hub(source, address, on_error=on_error, join=join) for part, address in HUB_DATA_SETS[source].items()}
     if isinstance(source, Mapping) and "train" in source and not any(map(_is_column, source.values())):
         parts = [part for part in ("train", "validation", "test") if part in source]  # others (unsupervised) are left out
         return {part: read(source[part], on_error=on_error, join=join) for part in parts}
@@ -89,9 +89,9 @@ def _is_column(values: Any) -> bool:
     return isinstance(values, (list, tuple)) and not (values and isinstance(values[0], Mapping))
 
 
-def _read_hub(name: str, address: str, join: Mapping[str, Sequence[str]] | None) -> Table:
+def _read_hub(name: str, address: str, *, on_error: OnError, join: Mapping[str, Sequence[str]] | None) -> Table:
     try:
-        return read(address, join=join)
+        return read(address, on_error=on_error, join=join)
     except DataError as error:
         raise DataError(
             f"{name!r} is a data set of the Hugging Face hub, and {address} cannot be reached.\n"

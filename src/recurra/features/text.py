@@ -31,6 +31,8 @@ WORD_NGRAMS = (3, 5)
 """Character n-grams that "auto" adds to words."""
 CHARACTER_NGRAMS = 4
 """Longest n-grams of neighbours that "auto" adds to characters."""
+MOST_BUCKETS = {"character": 50_000, "word": 20_000}
+"""Vectors of n-grams that "auto" gives: characters have few numbers and many n-grams, words the other way round."""
 
 
 class TokenEmbedding(nn.Module):
@@ -53,10 +55,12 @@ class TokenEmbedding(nn.Module):
             lengths = "none" if kind in PIECES else WORD_NGRAMS
         if order == "auto":
             order = CHARACTER_NGRAMS if kind == "character" else 1
+        automatic = MOST_BUCKETS["character"] if kind == "character" else min(4 * len(tokens), MOST_BUCKETS["word"])
+        buckets = automatic if settings.buckets == "auto" else settings.buckets
         if lengths != "none":
-            self.ngrams.append(CharacterNgrams(tokens, settings.buckets, size, lengths=lengths, init_range=start, sparse=sparse))
+            self.ngrams.append(CharacterNgrams(tokens, buckets, size, lengths=lengths, init_range=start, sparse=sparse))
         if order > 1:
-            self.ngrams.append(TokenNgrams(order, settings.buckets, size, init_range=start, sparse=sparse))
+            self.ngrams.append(TokenNgrams(order, buckets, size, init_range=start, sparse=sparse))
         self.dropout = StepDropout(settings.dropout)
 
     def forward(self, sequence: Sequence) -> Float[Tensor, "B T F"]:

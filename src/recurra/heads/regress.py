@@ -39,8 +39,10 @@ class RegressHead(Head):
     @classmethod
     def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
         """Mean and deviation of the targets; see `Head.fit`."""
-        if settings.head.label_smoothing or settings.head.class_weights != "none":
-            raise SettingsError("head.label_smoothing and head.class_weights are for classes: leave them out when the target is a number.")
+        if settings.head.label_smoothing or settings.head.class_weights != "none" or settings.data.ignore_labels:
+            raise SettingsError(
+                "head.label_smoothing, head.class_weights and data.ignore_labels are for classes: leave them out when the target is a number."
+            )
         chunks = [parse_numbers(chunk)[0].drop_nulls().to_numpy() for chunk in values]
         numbers = np.concatenate(chunks) if chunks else np.empty(0)
         if not numbers.size:

@@ -125,7 +125,7 @@ class Model:
             start += len(frame)
             kept = frame if not unusable else frame.filter(mask)
             outputs = run_network(self.network, encode_columns(kept, self.features), self.settings.training)
-            yield Prediction(kept, self.head.predict(outputs, top=top), (*table.bad_rows[told:], *unusable))
+            yield Prediction(kept.drop(list(table.join)), self.head.predict(outputs, top=top), (*table.bad_rows[told:], *unusable))
             told = len(table.bad_rows)
         if len(table.bad_rows) > told:
             nothing = np.empty((0, self.head.output_size), np.float32)

@@ -110,6 +110,7 @@ class Fitting(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         """Continue from the saved state, or save the first one."""
+        self.interruption.take_over()
         self.parameters_in_training = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         if self.settings.training.average:
             self.average = WeightAverage(self.parameters_in_training, decay=self.settings.training.average)

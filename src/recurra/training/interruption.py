@@ -27,8 +27,14 @@ class Interruption:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.take_over()
         return self
+
+    def take_over(self) -> None:
+        """Catch the signals, also from a handler that was set meanwhile: Lightning's would end the program without a word."""
+        for number in self._previous:
+            signal.signal(number, self._receive)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._previous.items():

@@ -18,7 +18,7 @@ from recurra.config import LoggingSettings
 from recurra.errors import MissingDependency, RecurraError
 from recurra.training.checkpoints import write_atomically
 
-__all__ = ["Logs", "STEPS_BETWEEN_ROWS"]
+__all__ = ["Logs", "STEPS_BETWEEN_ROWS", "require_loggers"]
 
 STEPS_BETWEEN_ROWS = 20
 
@@ -115,14 +115,13 @@ def _loggers(folder: Path, settings: LoggingSettings, step: int) -> list[Any]:
         loggers.append(
             TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False, purge_step=step + 1 if step else None)
         )
+    require_loggers(settings)
     if settings.wandb is not None:
-        _require("wandb", "logging.wandb")
         from lightning.pytorch.loggers import WandbLogger
 
         folder.mkdir(parents=True, exist_ok=True)
         loggers.append(WandbLogger(project=settings.wandb, save_dir=folder))
     if settings.mlflow is not None:
-        _require("mlflow", "logging.mlflow")
         from lightning.pytorch.loggers import MLFlowLogger
 
         # MLflow no longer starts a folder of files, so without a server of the user's it is a database in the run's folder
@@ -131,6 +130,18 @@ def _loggers(folder: Path, settings: LoggingSettings, step: int) -> list[Any]:
         artifacts = None if "MLFLOW_TRACKING_URI" in os.environ else str(folder.resolve() / "mlflow")
         loggers.append(MLFlowLogger(experiment_name=settings.mlflow, tracking_uri=address, artifact_location=artifacts))
     return loggers
+
+
+def require_loggers(settings: LoggingSettings) -> None:
+    """Check that the packages behind the chosen logs are there.
+
+    Raises:
+        MissingDependency: one is not installed.
+    """
+    if settings.wandb is not None:
+        _require("wandb", "logging.wandb")
+    if settings.mlflow is not None:
+        _require("mlflow", "logging.mlflow")
 
 
 def _require(package: str, setting: str) -> None:

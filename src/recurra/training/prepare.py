@@ -22,7 +22,7 @@ from recurra.data.columns import Column, Task, infer_columns, infer_task
 from recurra.data.read import Table, require_columns
 from recurra.data.split import Part, assign_parts, overlap, row_hashes
 from recurra.data.store import Store, StoreWriter
-from recurra.errors import DataError, EmptyData, RowError, SettingsError
+from recurra.errors import DataError, EmptyData, RowError, SettingsError, nearest
 from recurra.features import FEATURES, Feature
 from recurra.heads import HEADS, Head
 from recurra.model.encode import encode_columns, row_place, usable_rows
@@ -37,7 +37,7 @@ INPUT, TARGET, PARTS = "input:", "target", "parts"
 """Names in the store: of a feature's array (before its own name), of the encoded target, of the parts."""
 TELL_SECONDS = 10.0
 """Time between two lines on the reading of a large table."""
-VERSION = 2
+VERSION = 3
 """Of what `prepare` writes; part of the cache key."""
 
 
@@ -307,6 +307,8 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
                 seen[role].append(chunk.frame[column])
     if not seen["fixed"]:
         raise EmptyData(f"{rows.first.description} has no rows.")
+    if plan.task == "classify":
+        codes.require(data.ignore_labels, target)
     fixed, hashes = np.concatenate(seen["fixed"]), np.concatenate(seen["hashes"])
     parts = _assign(fixed, seen, rows, plan)
     facts = Facts(left_out={reason: count for reason, count in (("no target", without), ("ignored label", ignored)) if count})
@@ -346,10 +348,17 @@ class _Codes:
         self._codes: dict[str | None, int] = {}
 
     def of(self, values: pl.Series) -> np.ndarray:
-        texts = values.cast(pl.String)
+        texts = values.cast(pl.String).str.strip_chars()
         for text in texts.unique(maintain_order=True):
             self._codes.setdefault(text, len(self._codes))
         return np.fromiter((self._codes[text] for text in texts), np.int32, len(texts))
+
+    def require(self, labels: Sequence[str], column: str) -> None:
+        """Raise a `SettingsError` for a label of `data.ignore_labels` that no row has."""
+        for label in labels:
+            if label not in self._codes:
+                known = [text for text in self._codes if text is not None]
+                raise SettingsError(f"data.ignore_labels names {label!r}, which no row has in column {column!r}.{nearest(label, known)}")
 
 
 def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], Head]:

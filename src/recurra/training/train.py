@@ -28,6 +28,8 @@ from recurra.model.network import Network
 from recurra.training.checkpoints import last_path
 from recurra.training.fit import FitResult, fit
 from recurra.training.loaders import loaders, process_rank
+from recurra.training.logs import require_loggers
+from recurra.training.monitor import choose_metric
 from recurra.training.prepare import Plan, Prepared, make_plan, prepare
 from recurra.training.results import Timings, fill_run, measure, write_results
 from recurra.training.seeds import seed_everything
@@ -39,7 +41,7 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
     "languages": {
         "target": "language",
         "text.tokenizer": "character",
-        "embedding": {"dropout": 0.3, "buckets": 50_000},
+        "embedding.dropout": 0.3,
         "head.label_smoothing": 0.1,
         "augmentation.word_dropout": 0.0,
         "training.epochs": 4,
@@ -47,6 +49,8 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {"target": "label"} for name in HUB_DATA_SETS},
 }
 """What is set for data known by name, where the user sets nothing else."""
+FEW_STEPS = 100
+"""Optimizer steps of a run under which the user is told that they are few."""
 WORK = "training"
 """Folder inside the output where checkpoints and logs live."""
 
@@ -204,6 +208,8 @@ class _Job:
             measured = measure(model, prepared)
         self.say(_headline(model, measured.metrics))
         baselines = fill_run(model, prepared, result, measured, timings=self.timings)
+        for name, baseline in baselines.items():
+            self.say(f"  {name}, {baseline.description}: {baseline.metrics.get(model.head.monitor, float('nan')):.4f}")
         if self.keep:
             write_results(self.folder, model, prepared, result, measured, baselines=baselines, timings=self.timings)
             self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
@@ -214,7 +220,10 @@ class _Job:
             self.show(line)
 
     def prepare(self) -> Prepared:
-        """Read, infer, split, fit features, encode."""
+        """Read, infer, split, fit features, encode; what can be refused is refused before."""
+        require_loggers(self.settings.logging)
+        if self.settings.training.monitor != "auto":
+            choose_metric(self.settings.training.monitor)
         tables = self._tables()
         planned = make_plan(tables, _with_vector_size(self.settings))
         for line in _columns_table(planned):
@@ -264,6 +273,9 @@ class _Job:
             return head.metrics(np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs]))
 
         train_loader, validation_loader = loaders(prepared)
+        steps = len(train_loader) * settings.training.epochs // settings.training.accumulate
+        if steps < FEW_STEPS:
+            self.say(f"note: {steps} steps in all are few to learn from: raise training.epochs or lower training.batch_size")
         if validation_loader is None and settings.training.monitor not in {"auto", "train_loss"}:
             raise SettingsError(
                 f"training.monitor={settings.training.monitor!r} needs validation rows, and there are none: give some, "
