@@ -255,7 +255,7 @@ class Fitting(lightning.LightningModule):
                 f"The validation metric {self.monitor.metric!r} is not a number after epoch {int(record['epoch'])}: look for NaN or huge values "
                 "in the number columns and targets of the validation rows, or lower optimizer.learning_rate."
             )
-        better = self.monitor.update(int(record["epoch"]), value)
+        better = self.monitor.update(int(record["epoch"]), value, loss=record.get("loss", math.nan))
         if better and self.trainer.is_global_zero:
             with self._averaged():
                 self.guard.check_weights(self.network, step=self.course.step, learning_rate=self._present_rate())

@@ -62,6 +62,7 @@ class Monitor:
 
     Attributes:
         best: best value so far, NaN before the first.
+        best_loss: validation loss there, which decides between equal values.
         best_epoch: when it was, 0 before the first.
         stalled: epochs since then.
     """
@@ -69,15 +70,16 @@ class Monitor:
     def __init__(self, metric: str, *, patience: int) -> None:
         self.metric = metric
         self.patience = patience
-        self.best = math.nan
+        self.best = self.best_loss = math.nan
         self.best_epoch = 0
         self.stalled = 0
 
-    def update(self, epoch: int, value: float) -> bool:
-        """Take the value of an epoch (counted from 1); True when it is the best so far."""
+    def update(self, epoch: int, value: float, *, loss: float = math.nan) -> bool:
+        """Take the value of an epoch (counted from 1); True when it is the best so far, or as good at a lower loss."""
         better = self.best_epoch == 0 or (value > self.best if HIGHER_IS_BETTER[self.metric] else value < self.best)
-        if better:
-            self.best, self.best_epoch, self.stalled = value, epoch, 0
+        if better or (value == self.best and loss < self.best_loss):
+            better = True
+            self.best, self.best_loss, self.best_epoch, self.stalled = value, loss, epoch, 0
         else:
             self.stalled += 1
         return better
@@ -88,12 +90,13 @@ class Monitor:
         return 0 < self.patience <= self.stalled
 
     def state_dict(self) -> dict[str, Any]:
-        """Metric, best value, its epoch and the epochs since."""
-        return {"metric": self.metric, "best": self.best, "best_epoch": self.best_epoch, "stalled": self.stalled}
+        """Metric, best value, its loss and epoch, and the epochs since."""
+        return {"metric": self.metric, "best": self.best, "best_loss": self.best_loss, "best_epoch": self.best_epoch, "stalled": self.stalled}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self.metric = state["metric"]
         self.best = state["best"]
+        self.best_loss = state["best_loss"]
         self.best_epoch = state["best_epoch"]
         self.stalled = state["stalled"]

@@ -45,6 +45,7 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
         "head.label_smoothing": 0.1,
         "augmentation.word_dropout": 0.0,
         "training.epochs": 4,
+        "training.monitor": "loss",
     },
     **{name: {"target": "label"} for name in HUB_DATA_SETS},
 }
