@@ -11,7 +11,6 @@ from torch.optim import SGD, Adagrad, Muon, SparseAdam
 
 from recurra.config import OptimizerSettings
 from recurra.errors import SettingsError
-from recurra.layers import Embedding
 from recurra.training.optimizers import CombinedOptimizer, asgd_average, build_optimizer, clip_gradients, gradient_norms
 
 NAMES = get_args(OptimizerSettings.model_fields["name"].annotation)
@@ -180,7 +179,7 @@ def test_embeddings_learn_at_a_multiple_of_the_rate(sparse):
     chosen = optimizer_settings("adamw").model_copy(update={"embedding_factor": 4.0})
     model = network(sparse=sparse)
     optimizer = build_optimizer(model, chosen, learning_rate=0.1, steps=1)
-    tables = {id(p) for module in model.modules() if isinstance(module, Embedding) for p in module.parameters()}
+    tables = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert tables
     assert all(rate == pytest.approx(0.4 if key in tables else 0.1) for key, rate in rates.items())
