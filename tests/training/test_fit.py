@@ -34,7 +34,7 @@ def test_same_seed_same_weights_and_another_seed_others(tmp_path):
 
 
 def test_the_best_weights_are_kept(tmp_path):
-    values = iter([0.1, 0.7, 0.5, 0.7])
+    values = iter([0.1, 0.7, 0.5, 0.6])
     weights = []
     model = network()
 
@@ -51,7 +51,7 @@ def test_the_best_weights_are_kept(tmp_path):
 
 
 def test_patience(tmp_path):
-    values = iter([0.5, 0.4, 0.6, 0.5, 0.6, 0.9])
+    values = iter([0.5, 0.4, 0.6, 0.5, 0.55, 0.9])
     result = fit(
         network(),
         TinyLoader(),

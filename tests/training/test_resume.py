@@ -217,3 +217,19 @@ def test_steps_log_has_each_step_once(tmp_path):
     run(tmp_path, resume=True, training__epochs=8)
     rows = (tmp_path / "logs" / "steps.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows] == ["step", "1", "20", "40"]
+
+
+def test_no_other_handler_hears_the_signals_while_training(tmp_path):
+    """Lightning sets one of its own for SIGTERM, which would end the program without a word."""
+    seen = []
+
+    class Listening(TinyLoader):
+        def __iter__(self):
+            seen.append({signal.getsignal(number).__qualname__ for number in (signal.SIGINT, signal.SIGTERM)})
+            return super().__iter__()
+
+    before = signal.getsignal(signal.SIGTERM)
+    run(tmp_path, train=Listening())
+    assert {"Interruption._receive"} in seen
+    assert seen[-1] == {"Interruption._receive"}
+    assert signal.getsignal(signal.SIGTERM) == before
