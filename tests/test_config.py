@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import yaml
 
-from recurra.config import Settings, load_settings, parse_assignment
+from recurra.config import _AS_WRITTEN, Settings, load_settings, parse_assignment
 from recurra.errors import SettingsError
 
 
@@ -37,6 +39,8 @@ def test_settings_are_their_own_source() -> None:
         ({"data.test_share": 0.95}, "leave no rows to train on"),
         ({"data": {"group": "a", "time": "b"}}, "cannot both decide the split"),
         ({"head.class_weights": {"spam": -1}}, "greater than 0"),
+        ({"embedding.character_ngrams": [5, 3]}, r"embedding.character_ngrams: .*write the shortest first, \[3, 5\]"),
+        ({"embedding.character_ngrams": [0, 3]}, "greater than or equal to 1"),
     ],
 )
 def test_wrong_settings_are_refused_with_advice(given: dict[str, object], message: str) -> None:
@@ -51,10 +55,75 @@ def test_wrong_settings_are_refused_with_advice(given: dict[str, object], messag
         ("encoder.bidirectional=false", "encoder.bidirectional", False),
         ("data.ignore_labels=[a, b]", "data.ignore_labels", ["a", "b"]),
         ("target=a=b", "target", "a=b"),
+        ("data.ignore_labels=[1, 007, 1.10, True, 2024-01-01]", "data.ignore_labels", ["1", "007", "1.10", "True", "2024-01-01"]),
+        ("target=on", "target", "on"),
+        ("target=true", "target", "true"),
+        ("target=2024-01-01", "target", "2024-01-01"),
+        ("target=1e5", "target", "1e5"),
+        ("target=null", "target", None),
+        ("target=", "target", None),
+        ("data.group=no", "data.group", "no"),
+        ("data.types.1=number", "data.types.1", "number"),
+        ("data.types={2024: number, no: text}", "data.types", {"2024": "number", "no": "text"}),
+        ("data.join={1: [2, 3]}", "data.join", {"1": ["2", "3"]}),
+        ("head.class_weights={yes: 5, 0: 1e1}", "head.class_weights", {"yes": 5, "0": 10.0}),
+        ("encoder.cell=on", "encoder.cell", "on"),
+        ("encoder.hidden_size=010", "encoder.hidden_size", 10),
+        ("encoder.hidden_size=0x10", "encoder.hidden_size", 16),
+        ("encoder.forget_bias=-.inf", "encoder.forget_bias", float("-inf")),
     ],
 )
 def test_assignments_are_read_as_yaml(text: str, key: str, value: object) -> None:
     assert parse_assignment(text) == (key, value)
+
+
+def test_names_and_labels_are_the_text_that_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        "target: 1e5\ndata:\n  group: on\n  columns: &columns [1, 2024-01-01, off, 1.0]\n  ignore_labels: [no, 0x1]\n  types: {1: text}\n"
+        "head:\n  class_weights: {yes: 5, 1: 2}\nencoder: {bidirectional: no}\n"
+    )
+    settings = load_settings(file)
+    assert (settings.target, settings.data.group, settings.data.columns) == ("1e5", "on", ["1", "2024-01-01", "off", "1.0"])
+    assert (settings.data.ignore_labels, settings.data.types) == (["no", "0x1"], {"1": "text"})
+    assert settings.head.class_weights == {"yes": 5.0, "1": 2.0}
+    assert settings.encoder.bidirectional is False
+    file.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    assert load_settings(file) == settings
+
+
+def test_names_that_python_holds_as_numbers_become_text() -> None:
+    settings = load_settings({"target": 3, "data.ignore_labels": [1, 2.5, True], "data.types": {7: "text"}, "head.class_weights": {0: 2}})
+    assert (settings.target, settings.data.ignore_labels, settings.data.types) == ("3", ["1", "2.5", "true"], {"7": "text"})
+    assert settings.head.class_weights == {"0": 2.0}
+
+
+def test_every_setting_of_free_text_is_read_as_written() -> None:
+    def holds_text(annotation: object) -> bool:
+        return annotation is str or any(holds_text(part) for part in get_args(annotation))
+
+    groups = {
+        name: field.annotation.model_fields for name, field in Settings.model_fields.items() if hasattr(field.annotation, "model_fields")
+    }
+    named = {f"{group}.{name}" for group, fields in groups.items() for name, field in fields.items() if holds_text(field.annotation)}
+    assert named - {"head.class_weights"} | {"target"} == set(_AS_WRITTEN)  # the weights are numbers; all keys are text
+
+
+def test_aliases_are_met_once() -> None:
+    levels = ", ".join(f"&{level} [{', '.join([f'*{chr(ord(level) - 1)}'] * 9)}]" for level in "bcdefghijklmnop")
+    key, value = parse_assignment(f"data.columns=[&a [1], {levels}]")  # 9 ** 15 ones, were each followed
+    assert (key, value[0], len(value)) == ("data.columns", ["1"], 16)
+
+
+def test_columns_named_later_are_added_to_those_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("data:\n  types: {a: text, b: number}\n  join: {all: [a, b]}\nhead:\n  class_weights: {x: 2}\n")
+    given = {"data.types": {"b": "category", "c": "ignore"}, "data.join": {"more": ["a"]}, "head.class_weights": {"y": 3}}
+    settings = load_settings(file, given)
+    assert settings.data.types == {"a": "text", "b": "category", "c": "ignore"}
+    assert settings.data.join == {"all": ["a", "b"], "more": ["a"]}
+    assert settings.head.class_weights == {"y": 3.0}
+    assert given["data.types"] == {"b": "category", "c": "ignore"}
 
 
 @pytest.mark.parametrize("text", ["encoder.hidden_size", "=3", "a=[1"])

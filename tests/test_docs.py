@@ -85,6 +85,11 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     assert not broken
 
 
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    assert not re.findall(r"@[A-Z]+@", page.read_text(encoding="utf-8"))
+
+
 def test_the_site_has_every_page_once() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     listed = re.findall(r"[\w/-]+\.md", text[text.index("\nnav:") :])

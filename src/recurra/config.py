@@ -8,13 +8,18 @@ Unknown keys are errors with the nearest name. This room knows no other room but
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from recurra.errors import SettingsError, nearest
+
+if TYPE_CHECKING:
+    import yaml
 
 __all__ = [
     "AugmentationSettings",
@@ -40,6 +45,17 @@ Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 
 
+def _as_text(value: Any) -> Any:
+    """A name or label that Python holds as a number or a truth value, as the text it has in a table."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+"""A column, a label or another name: 1 and true are names too."""
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
@@ -47,15 +63,15 @@ class _Group(BaseModel):
 class DataSettings(_Group):
     """Which columns are used, how rows are split, what happens to rows that cannot be used."""
 
-    types: dict[str, ColumnType] = {}
+    types: dict[Text, ColumnType] = {}
     """Column types that replace the inferred ones: text, tokens, category, number or ignore."""
-    join: dict[str, list[str]] = {}
+    join: dict[Text, list[Text]] = {}
     """New text columns made of others, joined by a space: {"text": ["title", "description"]}."""
-    columns: list[str] | None = None
+    columns: list[Text] | None = None
     """Input columns to use; all but the target when not given."""
-    group: str | None = None
+    group: Text | None = None
     """Column whose rows stay together on one side of the split (a customer, a document)."""
-    time: str | None = None
+    time: Text | None = None
     """Column that orders rows in time: the latest rows are held out."""
     validation_share: Share = 0.1
     """Share of the rows held out to select the model, when no validation file is given."""
@@ -63,9 +79,9 @@ class DataSettings(_Group):
     """Share of the rows held out to measure the model, when no test file is given."""
     missing_targets: Literal["drop", "fail"] = "drop"
     """What happens to rows without a target: left out and counted, or an error."""
-    ignore_labels: list[str] = []
+    ignore_labels: list[Text] = []
     """Rows with one of these labels are left out of training and evaluation (by class), or the label is not learnt (several labels)."""
-    label_separator: str = ","
+    label_separator: Text = ","
     """What stands between the labels of one row when the target holds several labels as text."""
     on_error: Literal["fail", "skip"] = "fail"
     """What happens to rows of a file that cannot be read: an error that names file and line, or left out and counted."""
@@ -88,7 +104,7 @@ class TextSettings(_Group):
     """Tokens seen less often in the training rows are unknown. Not for characters, where every one seen is kept."""
     max_length: Positive = 1_000
     """Tokens of one text that are read; the rest is cut off and the number of cut texts reported."""
-    vectors: str | None = None
+    vectors: Text | None = None
     """Path of a GloVe or fastText text file (may be gzipped) that initialises the embedding."""
 
 
@@ -114,6 +130,13 @@ class EmbeddingSettings(_Group):
     50,000 for characters."""
     sparse: bool = False
     """Row-sparse gradients and optimizer updates of the embedding: pays for large vocabularies."""
+
+    @field_validator("character_ngrams")
+    @classmethod
+    def _shortest_first(cls, value: tuple[int, int] | str) -> tuple[int, int] | str:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError(f"{list(value)} has the longest n-gram first: write the shortest first, [{value[1]}, {value[0]}]")
+        return value
 
 
 class EncoderSettings(_Group):
@@ -168,7 +191,7 @@ class HeadSettings(_Group):
     """Dropout of the vector that the head reads."""
     label_smoothing: Probability = 0.0
     """Probability mass moved from the target to all classes alike."""
-    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0.0)]] = "none"
+    class_weights: Literal["none", "balanced"] | dict[Text, Annotated[float, Field(gt=0.0)]] = "none"
     """balanced: inverse to a class's share of the training rows; or a weight by label (1 where not named)."""
 
 
@@ -222,7 +245,7 @@ class TrainingSettings(_Group):
     """Most passes over the training rows."""
     patience: Annotated[int, Field(ge=0)] = 3
     """Epochs without improvement of the monitored metric before training stops; 0 never stops early."""
-    monitor: str = "auto"
+    monitor: Text = "auto"
     """Validation metric that selects the model; auto: accuracy, micro F1 or RMSE by task."""
     batch_size: Positive = 64
     """Most rows of a batch."""
@@ -270,16 +293,16 @@ class LoggingSettings(_Group):
 
     tensorboard: bool = True
     """Event files for TensorBoard under logs/ of the output folder."""
-    wandb: str | None = None
+    wandb: Text | None = None
     """Weights & Biases project (needs the extra `wandb`)."""
-    mlflow: str | None = None
+    mlflow: Text | None = None
     """MLflow experiment (needs the extra `mlflow`)."""
 
 
 class Settings(_Group):
     """All settings of a run."""
 
-    target: str | None = None
+    target: Text | None = None
     """The column to predict."""
     data: DataSettings = DataSettings()
     text: TextSettings = TextSettings()
@@ -302,8 +325,27 @@ class Settings(_Group):
         return self
 
 
+_AS_WRITTEN = (
+    "target",
+    "data.types",
+    "data.join",
+    "data.columns",
+    "data.group",
+    "data.time",
+    "data.ignore_labels",
+    "data.label_separator",
+    "text.vectors",
+    "training.monitor",
+    "logging.wandb",
+    "logging.mlflow",
+)
+"""Settings that hold names or labels: in YAML, too, they are the text that was written, be it 1e5, 007 or True."""
+_MERGED = (("data", "types"), ("data", "join"))
+"""Dictionaries that a later source adds to; all others it replaces."""
+
+
 def parse_assignment(assignment: str) -> tuple[str, Any]:
-    """`"encoder.hidden_size=256"` as `("encoder.hidden_size", 256)`; the value is read as YAML.
+    """`"encoder.hidden_size=256"` as `("encoder.hidden_size", 256)`; the value is read as YAML, names and labels as they are written.
 
     Raises:
         SettingsError: there is no `=`, or the value is not YAML.
@@ -314,7 +356,7 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise SettingsError(f"{assignment!r} is not a setting: write it as group.name=value, for example encoder.hidden_size=256.")
     try:
-        return key.strip(), _yaml_number(yaml.safe_load(value))
+        return key.strip(), _load_yaml(value, key.strip())
     except yaml.YAMLError as error:
         raise SettingsError(f"The value of {key!r} cannot be read as YAML: {value!r} ({error}).") from error
 
@@ -352,7 +394,7 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"The settings file {str(path)!r} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -364,14 +406,61 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _yaml_number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; people mean the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _load_yaml(text: str, path: str = "") -> Any:
+    """YAML with the numbers and truth values of version 1.2 (core schema); `path` is the setting that the text is the value of.
+
+    Version 1.1, PyYAML's own, takes `on` and `no` for truth values, `2024-01-01` for a date and `1e-3` for a text.
+    """
+    loader = _yaml_loader()(text)
+    try:
+        node = loader.get_single_node()
+        _keep_text(node, path, set())
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+@cache
+def _yaml_loader() -> type[yaml.SafeLoader]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML 1.2, core schema, and merge keys."""
+
+        yaml_implicit_resolvers = {}  # noqa: RUF012 # as the base class has it; not its own, which are those of 1.1
+
+        def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+            return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    for kind, pattern, first in (
+        ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
+        ("bool", "true|True|TRUE|false|False|FALSE", list("tTfF")),
+        ("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+        ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.0123456789")),
+        ("merge", "<<", ["<"]),
+    ):
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), first)
+    return Loader
+
+
+def _keep_text(node: yaml.Node | None, path: str, seen: set[int]) -> None:
+    """Make text of all keys, and of the values of settings that hold names. `seen`: an alias may lead back or be met very often."""
+    import yaml
+
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                key.tag = "tag:yaml.org,2002:str"
+            _keep_text(value, f"{path}.{key.value}".lstrip("."), seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _keep_text(value, path, seen)
+    elif node.tag != "tag:yaml.org,2002:null" and any(f"{path}.".startswith(f"{name}.") for name in _AS_WRITTEN):
+        node.tag = "tag:yaml.org,2002:str"
 
 
 def _nested(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -383,13 +472,16 @@ def _nested(source: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
-    """`other` over `into`, groups key by key. Only the groups are merged: a dictionary that is a value replaces."""
+def _merge(into: dict[str, Any], other: Mapping[str, Any], path: tuple[str, ...] = ()) -> None:
+    """`other` over `into`, groups key by key, and the dictionaries of columns too: any other dictionary that is a value replaces."""
     for key, value in other.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict) and key in Settings.model_fields:
-            into[key] = {**into[key], **value}
+        here = (*path, key)
+        if isinstance(value, Mapping) and (here in _MERGED or (not path and key in Settings.model_fields)):
+            known = into.get(key)
+            into[key] = dict(known) if isinstance(known, Mapping) else {}
+            _merge(into[key], value, here)
         else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value
+            into[key] = value
 
 
 def _explain(error: ValidationError) -> str:

@@ -137,3 +137,14 @@ def test_numbers_as_text() -> None:
 def test_label_lists() -> None:
     assert split_labels(pl.Series(["a, b", "", None, "c;d"]), ",").to_list() == [["a", "b"], [], None, ["c;d"]]
     assert split_labels(pl.Series([["a"], None]), ",").to_list() == [["a"], None]
+    assert split_labels(pl.Series([[" a", None, "", " "], [], None]), ",").to_list() == [["a"], [], None]
+    assert split_labels(pl.Series([["a", None], None], dtype=pl.Array(pl.String, 2)), ",").to_list() == [["a"], None]
+    assert split_labels(pl.Series([[2, None]]), ",").to_list() == [["2"]]
+
+
+def test_records_are_no_labels() -> None:
+    for values in ([{"name": "x"}, {"name": "y"}], [[{"name": "x"}]], [[["x"]]]):
+        with pytest.raises(DataError, match=r"(?s)target 'target' holds .*column of its own"):
+            infer_task(read(pl.DataFrame({"target": values})), "target", DataSettings())
+        with pytest.raises(DataError, match="which is no label"):
+            split_labels(pl.Series("target", values), ",")

@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recurra.data import delimited, jsonlines, records
-from recurra.data.read import Table, read, require_columns, resolve
+from recurra.data import read as reading
+from recurra.data.read import Table, is_table, read, require_columns, resolve
+from recurra.data.sources import FrameSource
 from recurra.errors import DataError, EmptyData, MissingColumn, RecurraError, RowError
 
 ROWS = [("a cat, black", "x"), ('say "hi"', "y"), ("two\nlines", None), ("Grüße 猫", "x")]
@@ -355,3 +357,77 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path.unlink()
     assert int(out[1]) == 410_000
     assert int(out[0]) / 1024 < 128, out
+
+
+def test_a_quoted_empty_cell_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the block holds a row that only the slower way can read."""
+    path = write(tmp_path, "x.csv", 'text,label\n"",x\na,""\n,y\n')
+    assert rows_of(read(path)) == [(None, "x"), ("a", None), (None, "y")]
+    monkeypatch.setattr(delimited.DelimitedFile, "_parse_fast", lambda *_: None)
+    assert rows_of(read(path)) == [(None, "x"), ("a", None), (None, "y")]
+
+
+def test_fingerprint_tells_numbers_apart_that_json_does_not() -> None:
+    values = [float("inf"), float("-inf"), float("nan"), None, 1.0, 0.1 + 0.2, 0.3]
+    frames = [pl.DataFrame({"n": pl.Series([1.5, value], dtype=pl.Float64)}) for value in values]
+    for cells in (pl.col("n"), pl.concat_list("n"), pl.concat_list("n").list.to_array(1), pl.struct("n")):
+        prints = [read(frame.select(cells.alias("c"))).fingerprint() for frame in frames]
+        assert len(set(prints)) == len(values)
+        whole = pl.concat([frames[0].head(1), frames[0].tail(1)], rechunk=False).select(cells.alias("c"))
+        assert read(whole).fingerprint() == prints[0]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
+def test_all_bad_rows_are_counted(tmp_path: Path, name: str) -> None:
+    good, bad = ("a,b\n1,2\n", "1,2,3\n") if name == "x.csv" else ('{"a": 1}\n', "{\n")
+    table = read(write(tmp_path, name, good + bad * 1_500), on_error="skip")
+    assert (table.bad_row_count, len(table.bad_rows), table.count()) == (1_500, 1_000, 1)
+    assert read([{"a": 1}]).bad_row_count == 0
+
+
+def test_a_folder_does_not_hide_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("languages", "imdb"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reading, "read_languages", lambda: pl.DataFrame({"text": ["a"], "language": ["x"]}))
+    monkeypatch.setattr(reading, "scan_address", lambda name, **_: FrameSource(name, pl.DataFrame({"text": ["a"]})))
+    assert read("languages").columns == ["text", "language"]
+    assert set(resolve("imdb")) == {"train", "test"}
+
+
+@pytest.mark.parametrize("address", ["https://x.org/a.csv", "s3://b/a.tsv.gz", "hf://datasets/a/b/c.jsonl"])
+def test_bad_rows_behind_an_address_cannot_be_skipped(address: str) -> None:
+    with pytest.raises(DataError, match=r"on_error='skip'.*Download the file and pass its path"):
+        read(address, on_error="skip")
+
+
+def test_skipping_is_no_matter_to_formats_without_bad_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pl, "scan_parquet", lambda *_, **__: pl.LazyFrame({"text": ["a"]}))
+    monkeypatch.setattr(pl, "read_parquet_metadata", lambda _: {})
+    assert read("s3://b/a.parquet", on_error="skip").count() == 1
+
+
+def test_names_of_tables_and_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "my notes", "text\na\n")
+    write(tmp_path, "part-1", "text\na\n")
+    extensions = [".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".arrow", ".feather", ".ipc"]
+    names = ["part-1", "my notes", "part-*", "X.CSV", *(f"none/x{end}" for end in [*extensions, ".csv.gz", ".csv.bz2", ".csv.xz"])]
+    addresses = ["hf://datasets/a/b", "s3://bucket/x", "https://x.org/a.csv", "https://x.org/a.pq?raw=1", "gs://b/part-*"]
+    for name in names + addresses:
+        assert is_table(name), name
+    texts = [
+        "",
+        "hello",
+        "read a.csv",
+        "a\n.csv",
+        "none-*",
+        "why?",
+        "x" * 100_000,
+        "x" * 300 + "*",
+        "a\0b",
+        "\ud800",
+        "see https://x.org/a.csv",
+    ]
+    for text in [*texts, "https://x.org", "https://x.org/watch?v=1", "https://x.txt", "https://x.org/a#b.csv", "x" * 5_000 + ".csv"]:
+        assert not is_table(text), text[:40]

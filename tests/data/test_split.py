@@ -131,3 +131,38 @@ def test_overlap_counts_held_out_rows_seen_in_training() -> None:
     parts = np.array([0, 0, 1, 1, 2, 2], np.int8)
     assert overlap(row_hashes(frame, ["text", "n", "l"]), parts) == Overlap(validation=1, test=0)
     assert overlap(row_hashes(frame, ["text"]), parts) == Overlap(validation=1, test=1)
+
+
+@pytest.mark.parametrize("missing", ["nan", "NaN", "inf", "-inf", "n/a", "", None, float("nan"), float("inf")])
+def test_rows_without_a_time_train(missing: str | float | None) -> None:
+    times: list[object] = [str(year) if missing is None or isinstance(missing, str) else float(year) for year in range(2000, 2018)]
+    parts = assign_parts(20, validation_share=0.2, test_share=0.2, time=pl.Series([missing, *times, missing], strict=False))
+    assert parts.tolist() == [0] * 11 + [1] * 4 + [2] * 4 + [0]
+
+
+def test_missing_words_among_dates_and_no_time_at_all() -> None:
+    assert np.isneginf(time_keys(pl.Series(["NaN", "2026-01-01", "n/a"]))).tolist() == [True, False, True]
+    assert np.isneginf(time_keys(pl.Series([None, " "]))).tolist() == [True, True]
+
+
+def test_equal_rows_of_different_column_types_have_equal_hashes() -> None:
+    """A Parquet file has typed columns, a CSV file text; what they say is the same."""
+    typed = pl.DataFrame({"n": [1.0, -0.0, 2.5, float("nan"), float("inf"), None], "b": [True, False, None, True, True, True]})
+    whole = pl.DataFrame({"n": [1, 0, 7], "b": ["true", "false", None]})
+    text = pl.DataFrame({"n": ["1", "0.0", " 2.50 ", "", "inf", None], "b": ["true", " false ", "", "true", "true", "true"]})
+    hashes = [row_hashes(frame, ["n", "b"]) for frame in (typed, text, whole)]
+    assert hashes[0].tolist() == hashes[1].tolist()
+    assert len(set(hashes[0].tolist())) == 5  # a missing number, written in two ways, stands twice
+    assert hashes[2][:2].tolist() == hashes[0][:2].tolist()
+    assert hashes[2][2] not in hashes[0]
+
+
+def test_hashes_tell_different_rows_apart() -> None:
+    rows = pl.DataFrame(
+        {"a": ["1", None, "x", None, "9007199254740993", "9007199254740995"], "b": [None, "1", None, "x", None, None]},
+    )
+    assert len(set(row_hashes(rows, ["a", "b"]).tolist())) == rows.height
+    lists = pl.DataFrame({"l": [["a", "b"], ["a b"], ["ab"], [], None]})
+    assert len(set(row_hashes(lists, ["l"]).tolist())) == lists.height
+    array = pl.DataFrame({"l": pl.Series([["a", "b"]], dtype=pl.Array(pl.String, 2))})
+    assert row_hashes(array, ["l"])[0] == row_hashes(lists, ["l"])[0]

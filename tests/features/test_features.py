@@ -109,3 +109,11 @@ def test_a_column_without_numbers_is_refused() -> None:
 def test_constant_numbers_do_not_divide_by_zero() -> None:
     feature = NumberFeature.fit("n", [pl.Series([2.0, 2.0])], SETTINGS)
     np.testing.assert_array_equal(feature.encode(pl.Series([2.0, 3.0]))[:, 0], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 19.99, 1e9 + 0.1])
+def test_rounding_is_no_deviation(value: float) -> None:
+    feature = NumberFeature.fit("n", [pl.Series([value] * 7), pl.Series([value] * 1_000 + [None])], SETTINGS)
+    assert feature.deviation == 1.0
+    # The difference itself, up to the float32 it is stored in and the roundings of a mean of that size in float64.
+    assert feature.encode(pl.Series([value + 1]))[0, 0] == pytest.approx(1.0, abs=2**-23 + 8 * 2**-52 * value)

@@ -138,3 +138,9 @@ def test_regression_predicts_in_the_users_unit() -> None:
         head.predict(encoded[:, None], top=2)
     with pytest.raises(SettingsError, match="for classes"):
         fitted("regress", label_smoothing=0.1)
+
+
+def test_booleans_are_known_however_a_spreadsheet_writes_them() -> None:
+    head = ClassifyHead.fit("y", [pl.Series([True, False])], load_settings())
+    assert not head.problems(pl.Series(["True", "FALSE", "true"]))
+    np.testing.assert_array_equal(head.encode(pl.Series(["True", "FALSE", "true"])), [1, 0, 1])

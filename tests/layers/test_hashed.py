@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from recurra.layers import CharacterNgrams, TokenNgrams
+from recurra.layers.hashed import MOST_GRAMS
 
 TOKENS = ["<pad>", "<unk>", "cat", "cats", "a"]
 
@@ -29,6 +30,12 @@ def test_the_table_is_made_again_from_the_vocabulary() -> None:
     table = CharacterNgrams(TOKENS, 50, 4)
     assert list(table.state_dict()) == ["weight"]
     assert torch.equal(CharacterNgrams(TOKENS, 50, 4).grams, table.grams)
+
+
+def test_all_ngrams_of_a_word_of_13_characters_are_used() -> None:
+    table = CharacterNgrams([*TOKENS, "abcdefghijklm", "abcdefghijklmn"], 1_000, 4, lengths=(3, 5))
+    # of `<` + 13 characters + `>`: 13 of length 3, 12 of length 4, 11 of length 5
+    assert [(row > 0).sum().item() for row in table.grams[5:]] == [13 + 12 + 11, MOST_GRAMS]
 
 
 def test_long_tokens_are_cut_not_refused() -> None:

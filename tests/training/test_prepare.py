@@ -72,11 +72,11 @@ def test_cached_equals_fresh_and_the_key_holds_what_matters(monkeypatch: pytest.
     assert entries() == 1
     np.testing.assert_array_equal(first.inputs["text"].values, again.inputs["text"].values)
     assert first.facts == again.facts
-    prepared(table, encoder__hidden_size=7, training__epochs=5)
+    prepared(table, encoder__hidden_size=7, training__epochs=5, head__class_weights="balanced")
     assert entries() == 1
     changes: list[dict[str, Any]] = [
         {"text__lowercase": False}, {"data__test_share": 0.2}, {"training__seed": 1}, {"data__columns": ["text"]},
-        {"head__class_weights": "balanced"}, {"data__types": {"price": "category"}},
+        {"data__types": {"price": "category"}},
     ]  # fmt: skip
     for change in changes:
         prepared(table, **change)
@@ -197,7 +197,7 @@ def test_gathered_rows_come_in_order_with_their_places(tmp_path: Path) -> None:
     table = Rows([(read(first), None), (read(second), Part.TEST)])
     wanted = np.array([2, 29, 30, 39])
     assert table.gather(wanted, ["text"])["text"].to_list() == [(rows(30) + rows(10, seed=1))[row]["text"] for row in wanted]
-    assert table.places(wanted) == [f"{first}:4", f"{first}:31", f"{second}:2", f"{second}:11"]
+    assert table.places(wanted, "text") == [f"{first}:4", f"{first}:31", f"{second}:2", f"{second}:11"]
 
 
 BAD: dict[str, tuple[list[dict[str, Any]], dict[str, Any], type[Exception], str]] = {

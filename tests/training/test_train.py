@@ -20,6 +20,7 @@ import recurra
 from jobs import ENVIRONMENT, SMALL, csv, rows, train
 from recurra.data.loader import Loader
 from recurra.errors import OutputExists, SettingsError, TrainingInterrupted
+from recurra.model.model import load
 from recurra.training.train import plan
 
 pytestmark = pytest.mark.usefixtures("quiet_report")
@@ -346,3 +347,46 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         assert not (small / "model" / "model.json").exists()
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def test_a_test_file_without_the_training_files_own_columns(tmp_path: Path) -> None:
+    """Only target and inputs are needed in every table; the report too must ask for nothing else."""
+    training = [{"id": f"i{n}", **row} for n, row in enumerate(rows(40))]
+    other = [{name: value for name, value in row.items() if name != "id"} for row in rows(16)]
+    model = train(training, test=other, output=tmp_path / "model", settings={**INPUTS, "data.types": {"id": "ignore"}})
+    assert model.run["metrics"]["test"]["rows"] == 16
+    assert (tmp_path / "model" / "report.html").is_file()
+
+
+def test_a_folder_with_a_training_folder_of_its_own_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "train.csv").write_text("text,label\na,b\n")
+    (tmp_path / "README.md").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(OutputExists, match="other things than a model"):
+            train(rows(40), output=tmp_path, settings=INPUTS, overwrite=overwrite)
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert (tmp_path / "training" / "train.csv").is_file()
+
+
+def test_the_group_column_is_asked_of_the_split_table_only(tmp_path: Path) -> None:
+    grouped = [{"customer": f"c{n % 8}", **row} for n, row in enumerate(rows(48))]
+    model = train(grouped, test=rows(16), settings={**INPUTS, "data.group": "customer", "data.validation_share": 0.25})
+    assert model.run["data"]["rows"]["test"] == 16
+
+
+def test_training_and_loading_leave_the_callers_random_numbers_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    expected = [torch.rand(1), torch.rand(1), torch.rand(1)]
+    torch.manual_seed(0)
+    got = [torch.rand(1)]
+    train(rows(40), output=tmp_path / "model", settings=INPUTS)
+    got.append(torch.rand(1))
+    load(tmp_path / "model")
+    got.append(torch.rand(1))
+    assert got == expected
+
+
+def test_several_processes_need_an_output_folder() -> None:
+    with pytest.raises(SettingsError, match="name it"):
+        train(rows(40), settings={**INPUTS, "training.devices": 2})

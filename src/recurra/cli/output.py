@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from recurra.errors import DataError, SettingsError
+from recurra.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
             for part in parts:
                 for bad in part.bad_rows[: max(0, SHOWN - left_out)]:
                     print(f"left out: {bad.source}:{bad.line}: {bad.reason}", file=sys.stderr)  # noqa: T201
-                left_out += len(part.bad_rows)
+                left_out += part.left_out
                 frame = beside(part.inputs, _rounded(part.outputs))
                 if not frame.is_empty():
                     file.write(
@@ -106,21 +107,12 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 @contextmanager
-def _opened(output: Path | None) -> Iterator[IO[Any]]:
+def _opened(output: Path | None) -> Iterator[IO[str] | codecs.StreamWriter]:
     """Standard output, or a file that takes its name when it is complete."""
     if output is None:
         yield sys.stdout
         sys.stdout.flush()
         return
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=output.parent, prefix=f".{output.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    temporary.chmod(0o644)
-    temporary.replace(output)
+    with replacing(output) as file:
+        yield codecs.getwriter("utf-8")(file)

@@ -71,12 +71,21 @@ def parse_numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 
 def split_labels(values: pl.Series, separator: str) -> pl.Series:
-    """Lists of labels of a target: lists as they are, text cut at the separator, blanks around a label removed."""
+    """Lists of labels of a target: those of a list, or of text cut at the separator.
+
+    Blanks around a label are removed, and so are empty and missing labels.
+
+    Raises:
+        DataError: the values are records, or lists of lists or of records, which are no labels.
+    """
     import polars as pl
 
-    if isinstance(values.dtype, pl.List):
-        return values.cast(pl.List(pl.String))
-    return values.cast(pl.String).str.split(separator).list.eval(pl.element().str.strip_chars().replace("", None).drop_nulls())
+    if values.dtype.is_nested():
+        _require_label_lists(values)
+        lists = values.cast(pl.List(pl.String))
+    else:
+        lists = values.cast(pl.String).str.split(separator)
+    return lists.list.eval(pl.element().str.strip_chars().replace("", None).drop_nulls())
 
 
 def infer_columns(table: Table, *, target: str | None, settings: DataSettings) -> list[Column]:
@@ -119,11 +128,12 @@ def infer_task(table: Table, target: str, settings: DataSettings) -> tuple[Task,
     Raises:
         MissingColumn: the target is not in the table.
         EmptyData: the target is missing in every row.
-        DataError: there is only one class, or nearly every row has a label of its own.
+        DataError: there is only one class, nearly every row has a label of its own, or the target holds records.
     """
     require_columns(table, [target])
     values = _present(table, target)
     if values.dtype.is_nested():
+        _require_label_lists(values)
         return "labels", "the target holds lists"
     distinct = values.n_unique()
     numbers, wrong = parse_numbers(values)
@@ -278,6 +288,19 @@ def _holds_label_sets(values: pl.Series, separator: str) -> bool:
     short = float(labels.str.count_matches(r"\S+").mean() or 0.0) <= _CATEGORY_WORDS  # type: ignore[arg-type]
     reused = labels.is_in(alone.to_list()).mean() or 0.0
     return short and (all_labels < values.n_unique() or float(reused) > 0.5)  # type: ignore[arg-type]
+
+
+def _require_label_lists(values: pl.Series) -> None:
+    import polars as pl
+
+    inner = values.dtype.inner if isinstance(values.dtype, (pl.List, pl.Array)) else values.dtype
+    if inner.is_nested():
+        example = values.drop_nulls().head(1).to_list()
+        raise DataError(
+            f"The target {values.name!r} holds {values.dtype}{f' (such as {str(example[0])[:60]})' if example else ''}, which is no label: "
+            "a target is one value a row (text, number, true or false) or a list of those. "
+            "Make the wanted field a column of its own and choose that as the target."
+        )
 
 
 def _check_classes(table: Table, target: str, values: pl.Series, distinct: int) -> None:

@@ -71,6 +71,7 @@ class DelimitedFile:
         self.schema: dict[str, pl.DataType] = dict.fromkeys(_column_names(header, self.name), pl.String())
         self._rows: dict[int, int] = {}  # block -> good rows in it, for the blocks read so far
         self._bad: list[BadRow] = []
+        self._bad_count = 0
         self._complete = False
 
     def frames(self) -> Iterator[pl.DataFrame]:
@@ -94,6 +95,11 @@ class DelimitedFile:
         """Rows left out (the first 1,000); reads the file once."""
         self._survey()
         return list(self._bad)
+
+    def bad_row_count(self) -> int:
+        """Rows left out, all of them; reads the file once."""
+        self._survey()
+        return self._bad_count
 
     def place(self, row: int) -> str:
         """`path:line` of a row; exact also where quoted text holds line breaks."""
@@ -129,6 +135,7 @@ class DelimitedFile:
         if number not in self._rows:
             self._rows[number] = frame.height
             self._bad.extend(bad[: _BAD_ROWS_KEPT - len(self._bad)])
+            self._bad_count += len(bad)
         return frame
 
     def _parse(self, block: Block) -> tuple[pl.DataFrame, list[BadRow]]:
@@ -162,6 +169,7 @@ class DelimitedFile:
                 schema=self.schema,
                 separator=self.dialect.separator,
                 quote_char='"' if self.dialect.quotes else None,
+                null_values=[""],  # a cell "" too
             )
         except pl.exceptions.PolarsError:
             return None

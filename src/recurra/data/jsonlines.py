@@ -50,6 +50,7 @@ class JSONLinesFile:
         with open_bytes(path) as file:
             self._start = 3 if file.read(3) == b"\xef\xbb\xbf" else 0
         self._bad: list[BadRow] = []
+        self._bad_count = 0
         self._slow: set[int] = set()  # blocks with bad lines
         self._rows: list[int] = []
         schema: dict[str, pl.DataType] = {}
@@ -88,6 +89,10 @@ class JSONLinesFile:
         """Rows left out (the first 1,000)."""
         return list(self._bad)
 
+    def bad_row_count(self) -> int:
+        """Rows left out, all of them."""
+        return self._bad_count
+
     def place(self, row: int) -> str:
         """`path:line` of a row."""
         for number, block in enumerate(self._blocks()):
@@ -123,6 +128,7 @@ class JSONLinesFile:
             if not self._skip:
                 raise row_error(bad, "Correct the line")
             self._slow.add(number)
+            self._bad_count += 1
             if len(self._bad) < _BAD_ROWS_KEPT:
                 self._bad.append(bad)
         return frame_of_records(records)

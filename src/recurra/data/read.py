@@ -23,11 +23,12 @@ from recurra.errors import DataError, EmptyData, nearest
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["BadRow", "Table", "read", "require_columns", "resolve"]
+__all__ = ["BadRow", "Table", "is_table", "read", "require_columns", "resolve"]
 
 OnError = Literal["fail", "skip"]
-_EXTENSIONS = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".arrow", ".feather", ".ipc")
 _TEXT = (".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json")
+_EXTENSIONS = (*_TEXT, ".parquet", ".pq", ".arrow", ".feather", ".ipc")
+_LONGEST_PATH = 4_096  # characters; longer strings are texts
 
 
 def read(source: Any, *, on_error: OnError = "fail", join: Mapping[str, Sequence[str]] | None = None) -> Table:
@@ -39,7 +40,7 @@ def read(source: Any, *, on_error: OnError = "fail", join: Mapping[str, Sequence
             A frame of polars, pandas, Arrow, Hugging Face datasets, or anything else with the Arrow PyCapsule interface.
             A list of dictionaries, or a dictionary of lists. The name `languages`: the built-in data set.
         on_error: what happens to rows of a text file that cannot be read: an error that names file and line when they
-            are reached, or left out and recorded in `Table.bad_rows`.
+            are reached, or left out and recorded in `Table.bad_rows`. Text files behind an address are only read whole.
         join: new text columns made of others: `{"text": ["title", "description"]}`. A space stands between the parts.
 
     Raises:
@@ -76,12 +77,35 @@ def resolve(source: Any, *, on_error: OnError = "fail", join: Mapping[str, Seque
     Raises:
         DataError: as for `read`.
     """
-    if isinstance(source, str) and source in HUB_DATA_SETS and not Path(source).exists():
+    if isinstance(source, str) and source in HUB_DATA_SETS and not Path(source).is_file():
         return {part: _read_hub(source, address, on_error=on_error, join=join) for part, address in HUB_DATA_SETS[source].items()}
     if isinstance(source, Mapping) and "train" in source and not any(map(_is_column, source.values())):
         parts = [part for part in ("train", "validation", "test") if part in source]  # others (unsupervised) are left out
         return {part: read(source[part], on_error=on_error, join=join) for part in parts}
     return {"train": read(source, on_error=on_error, join=join)}
+
+
+def is_table(text: str) -> bool:
+    """Whether a string names a table, and is not itself a text to predict for.
+
+    It does when a file of that name is there, or when it has no blanks in it and is a name with a known extension (so that a
+    misspelt name is an error and not a text), a pattern that matches, or an address of the hub or a bucket, or whose path has a
+    known extension or a pattern.
+    """
+    if len(text) > _LONGEST_PATH:
+        return False
+    try:
+        if Path(text).is_file():
+            return True
+    except (OSError, ValueError):  # no name that a file can have
+        return False
+    if any(character.isspace() for character in text):
+        return False
+    scheme, mark, rest = text.lower().partition("://")
+    if mark:
+        path = rest.partition("/")[2].partition("?")[0].partition("#")[0]
+        return scheme in {"hf", "s3"} or path.endswith((*_EXTENSIONS, *COMPRESSIONS)) or glob.has_magic(path)
+    return scheme.endswith((*_EXTENSIONS, *COMPRESSIONS)) or (glob.has_magic(text) and bool(glob.glob(text)))  # noqa: PTH207
 
 
 def _is_column(values: Any) -> bool:
@@ -102,12 +126,12 @@ def _read_hub(name: str, address: str, *, on_error: OnError, join: Mapping[str, 
 def _open(path: str, on_error: OnError) -> tuple[list[Source], str]:
     """The sources behind a path, a pattern, an address or a name, and a description of them."""
     if "://" in path:
-        return [scan_address(path)], path
+        return [scan_address(path, on_error=on_error)], path
     if Path(path).is_file():
         opened = _open_file(Path(path), on_error)
         note = opened.note if isinstance(opened, DelimitedFile) else ""
         return [opened], f"{path} ({note})" if note else path
-    if path == "languages" and not Path(path).exists():
+    if path == "languages":  # also where a folder has that name
         return [FrameSource("languages", read_languages())], "languages"
     if glob.has_magic(path):
         found = glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern

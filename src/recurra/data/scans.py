@@ -85,6 +85,10 @@ class ScanSource:
         """None: these formats have no bad rows, only damaged files."""
         return []
 
+    def bad_row_count(self) -> int:
+        """None, as for `bad_rows`."""
+        return 0
+
     def digest(self, into: blake2b) -> None:
         """Feed the file's bytes, or else the rows, to a hash."""
         if self._path is not None:
@@ -121,18 +125,27 @@ def scan_file(path: Path) -> ScanSource:
     return ScanSource(str(path), lambda: pl.scan_ipc(path, glob=False), path=path)
 
 
-def scan_address(address: str) -> ScanSource:
+def scan_address(address: str, *, on_error: str = "fail") -> ScanSource:
     """A file, or a pattern of files, on a hub, in a bucket or on a web server.
 
+    Args:
+        address: with the extension that says the format.
+        on_error: `"skip"` is refused for text formats, of which only files on this machine are read row by row.
+
     Raises:
-        DataError: polars does not read the format, or the address cannot be reached.
+        DataError: polars does not read the format, the address cannot be reached, or bad rows of a text file are to be skipped.
     """
     import polars as pl
 
     kind = address.lower().removesuffix(".gz").rpartition(".")[2]
+    if on_error == "skip" and kind in {"csv", "tsv", "tab", "jsonl", "ndjson"}:
+        raise DataError(
+            f"{address}: rows that cannot be read are left out (on_error='skip', --on-error skip) only of text files on this machine. "
+            "Download the file and pass its path, or read the address without on_error='skip'."
+        )
     if kind in {"csv", "tsv", "tab"}:
         separator = "," if kind == "csv" else "\t"
-        return ScanSource(address, lambda: pl.scan_csv(address, separator=separator, infer_schema=False), sliced=False)
+        return ScanSource(address, lambda: pl.scan_csv(address, separator=separator, infer_schema=False, null_values=[""]), sliced=False)
     if kind in {"jsonl", "ndjson"}:
         return ScanSource(address, lambda: pl.scan_ndjson(address, infer_schema_length=10_000), sliced=False)
     if kind in {"parquet", "pq"}:

@@ -69,7 +69,11 @@ class Source(Protocol):
         ...
 
     def bad_rows(self) -> list[BadRow]:
-        """Rows left out so far."""
+        """Rows left out (the first 1,000)."""
+        ...
+
+    def bad_row_count(self) -> int:
+        """Rows left out, all of them."""
         ...
 
     def digest(self, into: blake2b) -> None:
@@ -105,6 +109,10 @@ class FrameSource:
         """A frame has none."""
         return []
 
+    def bad_row_count(self) -> int:
+        """A frame has none."""
+        return 0
+
     def digest(self, into: blake2b) -> None:
         """Feed names and cells to a hash."""
         for frame in self.frames():
@@ -123,8 +131,25 @@ def digest_frame(frame: pl.DataFrame, into: blake2b) -> None:
     into.update(repr(list(frame.schema.items())).encode())
     binary = [name for name, dtype in frame.schema.items() if dtype == pl.Binary]
     text = io.BytesIO()
-    frame.with_columns(pl.col(binary).bin.encode("hex") if binary else []).write_ndjson(text)
+    frame = frame.with_columns(pl.col(binary).bin.encode("hex") if binary else [])
+    # JSON has no infinity and no NaN: as numbers they would be written as null.
+    frame.cast({name: _floats_as_text(dtype) for name, dtype in frame.schema.items()}).write_ndjson(text)
     into.update(text.getbuffer())
+
+
+def _floats_as_text(dtype: pl.DataType) -> pl.DataType:
+    """A type with text for floats, also inside lists and records."""
+    import polars as pl
+
+    if dtype.is_float():
+        return pl.String()
+    if isinstance(dtype, pl.List):
+        return pl.List(_floats_as_text(dtype.inner))  # type: ignore[arg-type]
+    if isinstance(dtype, pl.Array):
+        return pl.Array(_floats_as_text(dtype.inner), dtype.size)  # type: ignore[arg-type]
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({field.name: _floats_as_text(field.dtype) for field in dtype.fields})  # type: ignore[arg-type]
+    return dtype
 
 
 def digest_file(path: Path, into: blake2b) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra.data.columns import missing_words
 from recurra.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _ISO_TIME = (
     r"^(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<minute>\d{2}:\d{2})(?P<second>:\d{2})?(?P<fraction>\.\d+)?)?"
     r"\s?(?P<zone>Z|UTC|[+-]\d{2}:?\d{2})?$"
 )
+_LARGEST_EXACT = 2.0**53  # floats do not tell larger whole numbers (long identifiers) apart; those are compared as text
 _PARTS_BY_ROOM = 10_000  # largest groups, placed one by one; the many small ones fill up what is left
 
 
@@ -81,6 +83,8 @@ def assign_parts(
 def time_keys(values: pl.Series) -> NDArray[np.float64]:
     """Numbers that order times: of dates and numbers directly, of text by ISO dates or else by its numbers.
 
+    A missing time (null, blank text, words such as `NaN` and `n/a`, infinity) is minus infinity, before all others.
+
     Raises:
         DataError: text that is neither.
     """
@@ -89,26 +93,53 @@ def time_keys(values: pl.Series) -> NDArray[np.float64]:
     present = values.drop_nulls()
     if values.dtype == pl.String:
         text = values.str.strip_chars().replace("", None)
+        text = text.set(text.str.to_lowercase().is_in(list(missing_words)), None)
         present = text.drop_nulls()
+        if not len(present):
+            return np.full(len(values), -np.inf)
         for read in (_numbers, _plain_dates, _dates):
             keys = read(text) if read(present.head(1)).count() else text.clear()
             if keys.count() == len(present):
-                return np.asarray(keys.cast(pl.Float64).fill_null(-np.inf).to_numpy())
+                return _missing_first(keys)
         wrong = present.filter(_dates(present).is_null()).head(1).to_list()
         raise DataError(
             f"The time column {values.name!r} holds {wrong[0]!r}, which is no time. "
             "Write times as 2026-01-31, 2026-01-31 14:05:00 or as numbers (seconds, years)."
         )
     if values.dtype.is_temporal() or values.dtype.is_numeric():
-        return np.asarray(values.to_physical().cast(pl.Float64).fill_nan(None).fill_null(-np.inf).to_numpy())
+        return _missing_first(values.to_physical())
     raise DataError(f"The time column {values.name!r} holds {values.dtype}, which has no order in time.")
 
 
 def row_hashes(frame: pl.DataFrame, columns: Sequence[str]) -> NDArray[np.uint64]:
-    """(N,) hashes of the cells of `columns`: equal rows have equal hashes, in this process."""
+    """(N,) hashes of the cells of `columns`: equal rows have equal hashes, in this process.
+
+    Rows are equal whatever types their file gave them: `1`, `1.0`, `"1"` and `" 1.0 "` are the same number, blanks around text do
+    not count, and blank text is missing.
+    """
+    cells: list[pl.Expr] = []
+    for index, name in enumerate(columns):
+        number, text = _number_and_text(name, frame.schema[name])
+        cells += [number.alias(f"number {index}"), text.alias(f"text {index}")]
+    return np.asarray(frame.select(cells).hash_rows(seed=0).to_numpy())
+
+
+def _number_and_text(name: str, dtype: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
+    """A cell as a number, or else as text; both are null where it is missing."""
     import polars as pl
 
-    return np.asarray(frame.select(pl.col(list(columns))).hash_rows(seed=0).to_numpy())
+    cell, nothing = pl.col(name), pl.lit(None, pl.Float64)
+    if isinstance(dtype, (pl.List, pl.Array)) and not dtype.inner.is_nested():
+        return nothing, cell.cast(pl.List(pl.String)).list.join("\x1f", ignore_nulls=True)
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+        return nothing, cell
+    text = (cell.fill_nan(None) if dtype.is_float() else cell).cast(pl.String).str.strip_chars().replace("", None)
+    if not dtype.is_numeric() and dtype != pl.String:
+        return nothing, text
+    number = (cell if dtype.is_numeric() else text).cast(pl.Float64, strict=False)
+    exact = number.abs() <= _LARGEST_EXACT  # false of infinity; NaN is left out with the missing ones
+    exact = (exact & number.is_not_nan()).fill_null(value=False)
+    return pl.when(exact).then(number + 0.0), pl.when(~exact).then(text)  # + 0.0: minus zero is zero
 
 
 def overlap(hashes: NDArray[np.uint64], parts: NDArray[np.int8]) -> Overlap:
@@ -121,6 +152,13 @@ def overlap(hashes: NDArray[np.uint64], parts: NDArray[np.int8]) -> Overlap:
     train = np.unique(hashes[parts == Part.TRAIN])
     counts = [int(np.isin(hashes[parts == part], train).sum()) for part in (Part.VALIDATION, Part.TEST)]
     return Overlap(*counts)
+
+
+def _missing_first(keys: pl.Series) -> NDArray[np.float64]:
+    import polars as pl
+
+    times = keys.cast(pl.Float64)
+    return np.asarray(times.set(~times.is_finite(), None).fill_null(-np.inf).to_numpy())
 
 
 def _numbers(text: pl.Series) -> pl.Series:

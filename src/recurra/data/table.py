@@ -116,6 +116,11 @@ class Table:
         """Rows that could not be read and were left out (the first 1,000 of a file); empty unless `on_error="skip"`."""
         return [bad for source in self._sources for bad in source.bad_rows()]
 
+    @property
+    def bad_row_count(self) -> int:
+        """How many rows could not be read and were left out, beyond those that `bad_rows` keeps too."""
+        return sum(source.bad_row_count() for source in self._sources)
+
     def fingerprint(self) -> str:
         """Hash of the content, 32 hexadecimal digits: bytes of the files, or cells of a frame, and what is joined."""
         if self._fingerprint is None:

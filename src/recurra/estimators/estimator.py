@@ -19,8 +19,6 @@ from recurra.estimators.targets import Target
 from recurra.model.encode import encode_columns, usable_rows
 from recurra.model.inference import run_network
 from recurra.model.model import CHUNK, Model
-from recurra.training.seeds import random_state as generator_states
-from recurra.training.seeds import restore_random_state
 from recurra.training.train import print_line, train
 
 __all__ = ["PARAMETERS", "RecurrentEstimator"]
@@ -100,7 +98,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             hidden_size: units of a layer and direction (`encoder.hidden_size`).
             layers: layers on top of each other (`encoder.layers`).
             bidirectional: read from both ends (`encoder.bidirectional`).
-            pooling: last, mean, max or attention (`encoder.pooling`).
+            pooling: last, mean, max, max_mean or attention (`encoder.pooling`).
             head_dropout: share of the vector before the output set to zero in training (`head.dropout`).
             optimizer: its name in torch.optim (`optimizer.name`).
             learning_rate: step size at its largest, or "auto" to find it (`optimizer.learning_rate`).
@@ -195,13 +193,10 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         settings = self._settings(inputs, target)
         assert settings.target is not None
         table = inputs.frame.with_columns(target.values.alias(settings.target))
-        states = generator_states()
         try:
             self.model_: Model = train(table, settings=settings, show=print_line if self.verbose else None)
         except TrainingInterrupted as interruption:
             raise KeyboardInterrupt(str(interruption)) from interruption  # or a grid search would go on with the next fit
-        finally:
-            restore_random_state(states)
         self._columns = inputs.frame.columns
         self.history_: list[dict[str, float]] = self.model_.run["training"]["history"]
 

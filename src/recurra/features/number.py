@@ -19,6 +19,10 @@ from recurra.shapes import Float, Tensor
 __all__ = ["NumberFeature", "NumberInput"]
 
 
+ROUNDING = 1e-12
+"""Deviation, as a share of the mean, that is rounding: float64 carries 16 digits, sums over a million rows some four fewer."""
+
+
 class NumberInput(nn.Module):
     """(B, 2): the standardised number and the missing flag, passed on as they are."""
 
@@ -62,7 +66,8 @@ class NumberFeature(Feature):
         if not count:
             raise DataError(f"Column {name!r} holds no number in the training rows: leave it out with --type {name}=ignore.")
         deviation = math.sqrt(squares / count)
-        return cls(name, mean, deviation if deviation > 0 else 1.0)
+        # Equal numbers leave a deviation of rounding errors; divided by it, any other number would be huge.
+        return cls(name, mean, deviation if deviation > ROUNDING * max(abs(mean), deviation) else 1.0)
 
     def problems(self, values: pl.Series) -> dict[int, str]:
         """Values that are there and are no numbers of a size that can be used."""

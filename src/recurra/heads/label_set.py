@@ -42,10 +42,12 @@ class LabelSet:
         return len(self.names)
 
     def __contains__(self, label: str) -> bool:
-        return label in self._numbers
+        return self.number(label) >= 0
 
     def number(self, label: str | None) -> int:
         """The number of a label; -1 for none and for one that the training rows do not have."""
+        if label is not None and self.kind == "boolean":
+            label = label.lower()  # True of a spreadsheet is true
         return -1 if label is None else self._numbers.get(label, -1)
 
     def problem(self, label: str, column: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from recurra.cells.initialization import Initialization
+from recurra.layers.conversions import load_torch_weights, torch_weights
 from recurra.layers.dropout import StepDropout, VariationalDropout
 from recurra.layers.embedding import Embedding
 from recurra.layers.hashed import CharacterNgrams, HashedTable, TokenNgrams
 from recurra.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxMeanPooling, MaxPooling, MeanPooling, Pooling, build_pooling
 from recurra.layers.stack import Regularization, Stack
-from recurra.layers.conversions import load_torch_weights, torch_weights
 
 __all__ = [
     "POOLINGS",

@@ -17,7 +17,7 @@ from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["CharacterNgrams", "HashedTable", "TokenNgrams"]
 
-MOST_GRAMS = 32
+MOST_GRAMS = 36
 """Character n-grams of one token that are used, shortest first: enough for words of 13 characters at lengths 3 to 5."""
 
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +24,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from recurra.errors import ModelFolderError
+from recurra.files import replacing
 from recurra.shapes import Tensor
 
-__all__ = ["FORMAT", "Contents", "read_folder", "write_file", "write_folder"]
+__all__ = ["FORMAT", "Contents", "holds_model", "read_folder", "write_file", "write_folder", "write_run"]
 
 FORMAT = 1
 """Version of the model folder. A newer one than this is refused; older ones are read for ever."""
@@ -77,6 +76,16 @@ def write_folder(path: Path, contents: Contents) -> None:
         ) from error
 
 
+def holds_model(path: Path) -> bool:
+    """Whether a folder holds a model of ours, complete or damaged: a `model.json` with our keys, or one that cannot be read as JSON."""
+    if not (path / MODEL).is_file():
+        return False
+    try:
+        return "weights_sha256" in _read_json(path / MODEL)
+    except ModelFolderError:
+        return True
+
+
 def read_folder(path: Path) -> Contents:
     """Read and check a model folder.
 
@@ -117,30 +126,23 @@ def read_folder(path: Path) -> Contents:
     return Contents(tensors, model, run, card)
 
 
+def write_run(path: Path, run: Mapping[str, Any]) -> None:
+    """Write `run.json` of a model folder anew; nothing else depends on it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_file(path / RUN, _json(run))
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file so that it is there as a whole or not at all.
 
     Raises:
         OSError: it cannot be written; the file that was there before is untouched.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    """The process's mask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    with replacing(path) as file:
+        file.write(content)
 
 
 def _checksum(model: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ Not inside: training (`recurra.train`), and how the folder is written (`recurra.
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import polars as pl
 import torch
 
 from recurra.config import Settings, load_settings
-from recurra.data.read import BadRow, Table, read, require_columns
+from recurra.data.read import BadRow, Table, is_table, read, require_columns
 from recurra.errors import EmptyData, MissingColumn, ModelFolderError, OutputExists, SettingsError
 from recurra.features import FEATURES, Feature
 from recurra.heads import HEADS, Head
@@ -31,8 +30,6 @@ __all__ = ["Model", "Prediction", "load"]
 OnError = Literal["fail", "skip"]
 CHUNK = 8_192
 """Rows read, encoded and predicted at a time: what memory a file of any size takes."""
-EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".gz", ".xz")
-"""Suffixes by which a string without blanks is taken for a file, so that a misspelt name is not predicted for."""
 HUB = "hf://"
 """Prefix of a model folder on the Hugging Face hub."""
 
@@ -44,12 +41,15 @@ class Prediction:
     Attributes:
         inputs: the rows as they were given.
         outputs: one row of predictions for each.
-        bad_rows: rows before the end of these that were left out, with the reason; each is told once.
+        bad_rows: rows before the end of these that were left out, with the reason; each is told once, and the first
+            1,000 unreadable ones of a file.
+        left_out: all that were left out, told or not.
     """
 
     inputs: pl.DataFrame
     outputs: pl.DataFrame
     bad_rows: tuple[BadRow, ...] = ()
+    left_out: int = 0
 
 
 class Model:
@@ -119,17 +119,21 @@ class Model:
         if top is not None and top < 1:
             raise SettingsError(f"top is {top}: give the number of labels wanted, 1 or more.")
         table = self._table(data, on_error)
-        told = start = 0
+        told = counted = start = 0
         for frame in table.chunks(size=CHUNK):
             mask, unusable = usable_rows(table, frame, range(start, start + len(frame)), columns=self.features, on_error=on_error)
             start += len(frame)
             kept = frame if not unusable else frame.filter(mask)
-            outputs = run_network(self.network, encode_columns(kept, self.features), self.settings.training)
-            yield Prediction(kept.drop(list(table.join)), self.head.predict(outputs, top=top), (*table.bad_rows[told:], *unusable))
-            told = len(table.bad_rows)
-        if len(table.bad_rows) > told:
+            outputs = self.head.predict(run_network(self.network, encode_columns(kept, self.features), self.settings.training), top=top)
+            unreadable = table.bad_row_count
+            left_out = unreadable - counted + len(unusable)
+            yield Prediction(kept.drop(list(table.join)), outputs, (*table.bad_rows[told:], *unusable), left_out)
+            told, counted = len(table.bad_rows), unreadable
+        if table.bad_row_count > counted:
             nothing = np.empty((0, self.head.output_size), np.float32)
-            yield Prediction(pl.DataFrame(), self.head.predict(nothing, top=top), tuple(table.bad_rows[told:]))
+            yield Prediction(
+                pl.DataFrame(), self.head.predict(nothing, top=top), tuple(table.bad_rows[told:]), table.bad_row_count - counted
+            )
 
     def evaluate(self, data: Any, *, on_error: OnError = "fail") -> dict[str, float]:
         """Measure on a table with targets.
@@ -164,7 +168,7 @@ class Model:
             outputs.append(run_network(self.network, encode_columns(kept, self.features), self.settings.training))
         if not sum(len(part) for part in targets):
             raise EmptyData(f"No row of {table.description} has a known target in column {self.head.name!r}: there is nothing to measure.")
-        facts = {"rows_without_target": without, "rows_left_out": unusable + len(table.bad_rows)}
+        facts = {"rows_without_target": without, "rows_left_out": unusable + table.bad_row_count}
         return {**self.measure(np.concatenate(outputs), np.concatenate(targets)), **{name: count for name, count in facts.items() if count}}
 
     def measure(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -181,9 +185,15 @@ class Model:
         """All figures of the training's `run.json` in one flat dictionary: `test.accuracy`, `validation.accuracy`, ..."""
         return {f"{part}.{name}": value for part, values in self.run.get("metrics", {}).items() for name, value in values.items()}
 
+    def _holds_columns(self, data: Mapping[str, Any]) -> bool:
+        """Whether a dictionary holds a table, one list a column, and not one row; a list of tokens is one value."""
+        tokens = {feature.name for feature in self.features if feature.type == "tokens"}
+        first = {name: next(iter(value), None) for name, value in data.items() if hasattr(value, "__iter__") and not isinstance(value, str)}
+        return any(name not in tokens or (hasattr(item, "__iter__") and not isinstance(item, str)) for name, item in first.items())
+
     def _table(self, data: Any, on_error: OnError) -> Table:
         """Whatever the user gave, as a table that has the input columns."""
-        if isinstance(data, Mapping):
+        if isinstance(data, Mapping) and not self._holds_columns(data):
             data = [data]
         texts = [data] if isinstance(data, str) and not is_table(data) else data
         if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts) and not all(is_table(text) for text in texts):
@@ -245,20 +255,6 @@ class Model:
             return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A Recurra model").commit_url)
 
 
-def is_table(text: str) -> bool:
-    """Whether a string names a table: an address, a file that is there, a pattern that matches, or the name of a file by its suffix."""
-    try:
-        if Path(text).is_file():
-            return True
-    except OSError:  # longer than a path can be
-        return False
-    if any(blank in text for blank in " \n\t"):
-        return False
-    if "://" in text:
-        return True
-    return text.lower().endswith(EXTENSIONS) or (glob.has_magic(text) and bool(glob.glob(text)))  # noqa: PTH207 - a pattern may be absolute
-
-
 def load(path: str | Path, *, device: str = "cpu") -> Model:
     """Load a model folder.
 
@@ -278,7 +274,8 @@ def load(path: str | Path, *, device: str = "cpu") -> Model:
         head = HEADS[state["task"]].from_state(state["name"], state, settings.head)
     except (KeyError, SettingsError) as error:
         raise ModelFolderError(f"{str(folder)!r} cannot be understood by this version of Recurra: {error}.") from error
-    network = Network(features, head, settings)
+    with torch.random.fork_rng(devices=[]):  # the weights that a new network draws are replaced; the caller's numbers stay
+        network = Network(features, head, settings)
     try:
         network.load_state_dict(dict(contents.weights))
     except RuntimeError as error:

@@ -10,13 +10,13 @@ import errno
 import os
 import pickle
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
 from recurra.errors import ModelFolderError, RecurraError
+from recurra.files import replacing
 
 __all__ = ["best_path", "last_path", "read_checkpoint", "write_atomically", "write_checkpoint"]
 
@@ -50,23 +50,16 @@ def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with replacing(path, temporary=temporary) as file:
             recorder = _Recorder(file)
             try:
                 write(recorder)
             except RuntimeError as error:
                 # torch.save hides the system's error behind one of its own
                 raise recorder.error or error from error
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
         _sync_folder(path.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _cannot_write(path, error) from error
-        raise
+    except OSError as error:
+        raise _cannot_write(path, error) from error
 
 
 class _Recorder:

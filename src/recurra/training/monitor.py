@@ -91,7 +91,13 @@ class Monitor:
 
     def state_dict(self) -> dict[str, Any]:
         """Metric, best value, its loss and epoch, and the epochs since."""
-        return {"metric": self.metric, "best": self.best, "best_loss": self.best_loss, "best_epoch": self.best_epoch, "stalled": self.stalled}
+        return {
+            "metric": self.metric,
+            "best": self.best,
+            "best_loss": self.best_loss,
+            "best_epoch": self.best_epoch,
+            "stalled": self.stalled,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken."""

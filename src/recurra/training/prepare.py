@@ -37,7 +37,7 @@ INPUT, TARGET, PARTS = "input:", "target", "parts"
 """Names in the store: of a feature's array (before its own name), of the encoded target, of the parts."""
 TELL_SECONDS = 10.0
 """Time between two lines on the reading of a large table."""
-VERSION = 3
+VERSION = 4
 """Of what `prepare` writes; part of the cache key."""
 
 
@@ -82,13 +82,19 @@ class Rows:
         """The table of the training rows."""
         return self.tables[0][0]
 
-    def chunks(self, columns: Sequence[str], stage: str = "reading") -> Iterator[Chunk]:
-        """All rows, in order; where that takes long, what has been read is told under the name of the stage."""
+    def chunks(self, columns: Sequence[str], stage: str = "reading", *, dividing: Sequence[str] = ()) -> Iterator[Chunk]:
+        """All rows, in order; where that takes long, what has been read is told under the name of the stage.
+
+        Args:
+            columns: of every table.
+            stage: what the reading is for.
+            dividing: columns besides, of the tables whose rows are still to be split.
+        """
         start = 0
         told = time.monotonic()
         for table, part in self.tables:
             own = 0
-            for frame in table.chunks(columns):
+            for frame in table.chunks(list(dict.fromkeys([*columns, *(dividing if part is None else ())]))):
                 yield Chunk(frame, start + own, table, own, part)
                 own += len(frame)
                 if self._show is not None and time.monotonic() - told > TELL_SECONDS:
@@ -100,9 +106,14 @@ class Rows:
         """The given rows (ascending) of the given columns, in one pass over the tables."""
         return pl.concat(chunk.frame[inside - chunk.start] for chunk, inside in self._found(rows, columns))
 
-    def places(self, rows: np.ndarray) -> list[str]:
-        """Files and lines of the given rows (ascending); each costs reading its file up to there, so few at a time."""
-        found = self._found(rows, [self.first.columns[0]])
+    def places(self, rows: np.ndarray, column: str) -> list[str]:
+        """Files and lines of the given rows (ascending); each costs reading its file up to there, so few at a time.
+
+        Args:
+            rows: numbers of the rows.
+            column: any that all tables have.
+        """
+        found = self._found(rows, [column])
         return [chunk.table.place(int(row) - chunk.start + chunk.own) for chunk, inside in found for row in inside]
 
     def _found(self, rows: np.ndarray, columns: Sequence[str]) -> Iterator[tuple[Chunk, np.ndarray]]:
@@ -141,17 +152,13 @@ class Facts:
         rows: by part.
         left_out: rows that are not used, by reason.
         overlap: rows of validation and test whose inputs also stand in the training rows.
-        truncated: texts cut at `text.max_length`, by column.
         fingerprint: hash of the content of the tables.
-        notes: sentences on choices made automatically.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     overlap: dict[str, int] = field(default_factory=dict)
-    truncated: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -241,8 +248,9 @@ def prepare(
     settings = plan.settings
     rows = Rows(tables, show)
     fingerprint = cache_key(*[(table.fingerprint(), part) for table, part in tables])
-    shaping = settings.model_dump(mode="json", include={"target", "data", "text", "head"})
-    key = cache_key(VERSION, fingerprint, [asdict(column) for column in plan.columns], shaping, settings.training.seed)
+    shaping = settings.model_dump(mode="json", include={"target": True, "data": True, "text": True})
+    del shaping["text"]["vectors"]  # what starts the embedding does not shape the data
+    key = cache_key(VERSION, fingerprint, [asdict(column) for column in plan.columns], plan.task, shaping, settings.training.seed)
     store = cached(key, lambda writer: _build(writer, rows, plan), folder=cache)
     meta = store.meta
     features = [FEATURES[state["type"]].from_state(state["name"], state) for state in meta["features"]]
@@ -262,7 +270,6 @@ def _build(writer: StoreWriter, rows: Rows, plan: Plan) -> None:
     _require_training_rows(parts, facts)
     counted = Counter(parts.tolist())
     facts.rows = {part.name.lower(): counted[part] for part in Part if counted[part]}
-    facts.notes = [f"{feature.name}: {feature.describe()}" for feature in features]
     writer.append(PARTS, parts)
     writer.meta = {
         "features": [{"name": feature.name, "type": feature.type, **feature.state()} for feature in features],
@@ -283,11 +290,11 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
     target, data = settings.target or "", settings.data
     head = HEADS[plan.task]
     names = [column.name for column in plan.inputs]
-    wanted = list(dict.fromkeys([target, *names, *(name for name in (data.group, data.time) if name)]))
+    dividing = [name for name in (data.group, data.time) if name]
     codes = _Codes()
     seen: dict[str, list[Any]] = {"fixed": [], "targets": [], "group": [], "time": [], "hashes": []}
     without = ignored = 0
-    for chunk in rows.chunks(wanted, "splitting"):
+    for chunk in rows.chunks([target, *names], "splitting", dividing=dividing):
         values = chunk.frame[target]
         missing = head.missing(values)
         skipped = head.ignored(values, data.ignore_labels) & ~missing
@@ -303,7 +310,7 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
             seen["targets"].append(codes.of(values))
         seen["hashes"].append(row_hashes(chunk.frame, names))
         for role, column in (("group", data.group), ("time", data.time)):
-            if column is not None:
+            if column is not None and chunk.part is None:
                 seen[role].append(chunk.frame[column])
     if not seen["fixed"]:
         raise EmptyData(f"{rows.first.description} has no rows.")
@@ -312,7 +319,7 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
     fixed, hashes = np.concatenate(seen["fixed"]), np.concatenate(seen["hashes"])
     parts = _assign(fixed, seen, rows, plan)
     facts = Facts(left_out={reason: count for reason, count in (("no target", without), ("ignored label", ignored)) if count})
-    unread = sum(len(table.bad_rows) for table, _ in rows.tables)
+    unread = sum(table.bad_row_count for table, _ in rows.tables)
     if unread:
         facts.left_out["unreadable"] = unread
     used = parts != LEFT_OUT

@@ -39,6 +39,7 @@ from recurra.features.text import TextFeature
 from recurra.heads import ClassifyHead, LabelsHead, RegressHead
 from recurra.metrics.classification import confusion, reliability, roc_curves
 from recurra.metrics.labels import per_label, predicted_labels
+from recurra.model.folder import write_run
 from recurra.model.inference import run_network
 from recurra.model.model import Model
 from recurra.training.fit import FitResult
@@ -139,7 +140,7 @@ def write_results(
     baselines: Mapping[str, Baseline],
     timings: Timings,
 ) -> None:
-    """Write report and model folder.
+    """Write the model folder, and then its report.
 
     Args:
         folder: the model folder.
@@ -154,14 +155,17 @@ def write_results(
         ModelFolderError: the folder cannot be written.
         DataError: the report cannot be written.
     """
-    with timings.stage("report"):
-        report = _report(folder, model, prepared, result, measured, baselines=baselines)
-        try:
-            write_report(folder / "report.html", replace(report, timings=dict(timings.seconds)))
-        except OSError as error:
-            raise DataError(f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space.") from error
-    model.run["timings"] = timings.rounded()
     model.save(folder, overwrite=True)
+    try:
+        with timings.stage("report"):
+            report = _report(folder, model, prepared, result, measured, baselines=baselines)
+            write_report(folder / "report.html", replace(report, timings=dict(timings.seconds)))
+        model.run["timings"] = timings.rounded()
+        write_run(folder, model.run)
+    except OSError as error:
+        raise DataError(
+            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
+        ) from error
 
 
 def _targets(model: Model, targets: np.ndarray) -> np.ndarray:
@@ -267,7 +271,7 @@ def _report(
         target=model.head.name,
         model=Result("recurrent network", f"{direction}{encoder.cell.upper()}", *_split_intervals(metrics), seconds=result.seconds),
         part=part,
-        baselines=[Result(b.name, b.description, b.metrics, b.intervals, b.seconds) for b in baselines.values()],
+        baselines=[baseline.result() for baseline in baselines.values()],
         comparison=comparison,
         data=_data_summary(model, prepared),
         training=_training(model, result),
@@ -358,7 +362,7 @@ def _errors(model: Model, prepared: Prepared, measured: Measured, targets: np.nd
     if not len(chosen):
         return []
     rows = measured.rows[chosen]
-    frame, places = prepared.rows.gather(rows, [feature.name for feature in model.features]), prepared.rows.places(rows)
+    frame, places = prepared.rows.gather(rows, [feature.name for feature in model.features]), prepared.rows.places(rows, model.head.name)
     texts = {
         int(row): (place, " | ".join(str(value) for value in values if value is not None)[:EXCERPT])
         for row, place, values in zip(chosen, places, frame.iter_rows(), strict=True)

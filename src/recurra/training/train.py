@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from recurra.data.split import Part
 from recurra.data.vectors import vector_size
 from recurra.errors import DataError, OutputExists, SettingsError
 from recurra.features.text import TextFeature, TokenEmbedding
-from recurra.model.folder import write_file
+from recurra.model.folder import holds_model, write_file
 from recurra.model.model import Model
 from recurra.model.network import Network
 from recurra.training.checkpoints import last_path
@@ -32,7 +33,7 @@ from recurra.training.logs import require_loggers
 from recurra.training.monitor import choose_metric
 from recurra.training.prepare import Plan, Prepared, make_plan, prepare
 from recurra.training.results import Timings, fill_run, measure, write_results
-from recurra.training.seeds import seed_everything
+from recurra.training.seeds import random_state, restore_random_state, seed_everything
 
 __all__ = ["plan", "print_line", "train"]
 
@@ -54,6 +55,8 @@ FEW_STEPS = 100
 """Optimizer steps of a run under which the user is told that they are few."""
 WORK = "training"
 """Folder inside the output where checkpoints and logs live."""
+PLAN = "plan.json"
+"""File in it that tells what is trained, and that the output folder is ours."""
 
 
 def print_line(line: str) -> None:
@@ -98,12 +101,24 @@ def train(
     if output is None:
         if resume:
             raise SettingsError("resume goes on with a training in an output folder: name it.")
+        if chosen.training.devices > 1:
+            raise SettingsError("Several processes (training.devices) meet in the output folder: name it.")
         with TemporaryDirectory(prefix="recurra-", ignore_cleanup_errors=True) as temporary:  # Windows keeps mapped files
             return _Job(data, chosen, Path(temporary), validation=validation, test=test, show=show, keep=False).run(resume=False)
     folder = Path(output)
     if process_rank() == 0:
         _check_output(folder, resume=resume, overwrite=overwrite)
     return _Job(data, chosen, folder, validation=validation, test=test, show=show).run(resume=resume)
+
+
+@contextmanager
+def _callers_random_numbers() -> Iterator[None]:
+    """A training seeds all generators; the caller's go on afterwards as if nothing had been."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        restore_random_state(state)
 
 
 def plan(data: Any, *, validation: Any = None, test: Any = None, settings: Any = None, show: Show | None = None) -> dict[str, Any]:
@@ -146,14 +161,14 @@ def _check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise OutputExists(f"The output folder {name} cannot be made: {str(nearest)!r} is a file. Choose another one.")
-    complete, started = (folder / "model.json").is_file(), last_path(folder / WORK).is_file()
+    complete, started = holds_model(folder), last_path(folder / WORK).is_file()
     if resume and complete:
         raise OutputExists(f"{name} holds a complete model: there is nothing to go on with. Use --overwrite to train anew.")
     if resume and not started:
         raise OutputExists(f"{name} holds no interrupted training: leave out --resume.")
     if resume or not folder.exists() or not any(folder.iterdir()):
         return
-    if not (complete or (folder / WORK).is_dir()):
+    if not (complete or (folder / WORK / PLAN).is_file()):
         raise OutputExists(f"{name} holds other things than a model: choose another output folder.")
     if complete and not overwrite:
         raise OutputExists(f"{name} holds a model already: choose another --output, or replace it with --overwrite.")
@@ -193,6 +208,10 @@ class _Job:
 
     def run(self, *, resume: bool) -> Model:
         """All stages."""
+        with _callers_random_numbers():
+            return self._run(resume=resume)
+
+    def _run(self, *, resume: bool) -> Model:
         with self.timings.stage("prepare data"):
             prepared = self.prepare()
         if process_rank() == 0:
@@ -295,7 +314,7 @@ class _Job:
 
     def _keep_plan(self, prepared: Prepared, *, resume: bool) -> None:
         """Note down what is trained, so that it is not resumed with other data; `fit` compares the settings."""
-        path = self.folder / WORK / "plan.json"
+        path = self.folder / WORK / PLAN
         now = {"fingerprint": prepared.facts.fingerprint}
         if resume and path.is_file():
             before = json.loads(path.read_text(encoding="utf-8"))

@@ -7,9 +7,7 @@ Not inside: what is shown (`view`), the sentences (`prose`), the look (`page.css
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from importlib.resources import files
@@ -18,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 from recurra.evaluation.report.content import Report
 from recurra.evaluation.report.view import page_view
+from recurra.files import replacing
 
 __all__ = ["render_report", "write_report"]
 
@@ -40,17 +39,8 @@ def write_report(path: str | Path, report: Report) -> Path:
     path = Path(path)
     page = render_report(report).encode("utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(page)
     return path
 
 
