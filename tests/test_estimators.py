@@ -27,7 +27,7 @@ import recurra
 from recurra import RecurrentClassifier, RecurrentRegressor, Settings
 from recurra.config import load_settings
 from recurra.errors import DataError, MissingColumn, RowError, SettingsError, TrainingInterrupted
-from recurra.estimators import PARAMETERS
+from recurra.estimators.estimator import PARAMETERS
 
 TINY = {"hidden_size": 8, "embedding_size": 8, "embedding_dropout": 0.0, "head_dropout": 0.0, "min_frequency": 1, "random_state": 0}
 QUICK = {**TINY, "epochs": 6, "learning_rate": 0.05, "batch_size": 16}
