@@ -341,7 +341,7 @@ def test_settings_that_are_wrong():
     texts, labels = toy_texts(20)
     with pytest.raises(SettingsError, match=r"encoder\.cell"):
         RecurrentClassifier(cell="lstn").fit(texts, labels)
-    with pytest.raises(SettingsError, match="Did you mean 'encoder.hidden_size'"):
+    with pytest.raises(SettingsError, match=r"Did you mean 'encoder\.hidden_size'"):
         RecurrentClassifier(settings={"encoder.hiden_size": 3}).fit(texts, labels)
     with pytest.raises(SettingsError, match=r"training\.seed"):
         RecurrentClassifier(random_state=-1).fit(texts, labels)
