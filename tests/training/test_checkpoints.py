@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import errno
-import resource
 import threading
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from standin import run
 from recurra.errors import ModelFolderError, RecurraError
 from recurra.training import checkpoints
 from recurra.training.checkpoints import best_path, last_path, read_checkpoint, write_atomically, write_checkpoint
+from recurra.training.fitting import Fitting
 
 
 def test_round_trip(tmp_path):
@@ -22,19 +23,29 @@ def test_round_trip(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["one.pt"]
 
 
-@pytest.fixture
-def size_limit():
-    """Files may not grow over 20,000 bytes: the write fails in the middle, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+@contextmanager
+def small_disk():
+    """Files of checkpoints may not grow over 20,000 bytes: the write fails in the middle, as on a full disk.
+
+    Not by a limit of the process (RLIMIT_FSIZE), which would stop pytest's own output to a file as well.
+    """
+    write = checkpoints._Recorder.write
+
+    def limited(self, data):
+        if self.file.tell() + len(data) > 20_000:
+            self.error = OSError(errno.EFBIG, "File too large")
+            raise self.error
+        return write(self, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints._Recorder, "write", limited)
+        yield
 
 
-def test_a_failed_write_leaves_the_file_before_it(tmp_path, size_limit):
+def test_a_failed_write_leaves_the_file_before_it(tmp_path):
     path = tmp_path / "last.pt"
     write_checkpoint(path, {"step": 1})
-    with pytest.raises(RecurraError, match=r"could not be written.*File too large.*complete.*--resume"):
+    with small_disk(), pytest.raises(RecurraError, match=r"could not be written.*File too large.*complete.*--resume"):
         write_checkpoint(path, {"step": 2, "weights": torch.zeros(100_000)})
     assert read_checkpoint(path) == {"step": 1}
     assert [each.name for each in tmp_path.iterdir()] == ["last.pt"]
@@ -54,27 +65,16 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
 
 def test_training_stops_on_a_full_disk_and_can_go_on(tmp_path):
     whole, _ = run(tmp_path / "whole")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def shrink(_):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-
-    from recurra.training.fitting import Fitting
-
     original = Fitting.on_train_epoch_end
 
     def later(self):
-        if self.course.epoch == 1:
-            shrink(self)
-        original(self)
+        with small_disk() if self.course.epoch == 1 else nullcontext():
+            original(self)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Fitting, "on_train_epoch_end", later)
-        try:
-            with pytest.raises(RecurraError, match="could not be written"):
-                run(tmp_path / "pieces")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with pytest.raises(RecurraError, match="could not be written"):
+            run(tmp_path / "pieces")
     resumed, result = run(tmp_path / "pieces", resume=True)
     assert len(result.history) == 3
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
