@@ -6,6 +6,7 @@ text. Numbering the words is in `tokenize.py`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -140,7 +141,9 @@ def jieba_module() -> Any:
         MissingDependency: it is not installed.
     """
     try:
-        import jieba
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the system's setuptools, whose old pkg_resources it looks for first
+            import jieba
     except ImportError as error:
         raise MissingDependency(
             "The tokenizer jieba is not installed. Run: pip install 'recurra[chinese]', or set text.tokenizer=character."
