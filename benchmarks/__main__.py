@@ -1,13 +1,19 @@
-"""`python -m benchmarks recipes --data DIR` runs the recipes and prints their table."""
+"""`python -m benchmarks recipes` and `python -m benchmarks recurrences` measure and print tables."""
 
 from __future__ import annotations
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from benchmarks.recipes import recipes
+from benchmarks.recurrences import recurrences
 
-app = App(name="benchmarks", help="Measurements that stand in the documentation.")
+app = App(
+    name="benchmarks",
+    help="Measurements that stand in the documentation.",
+    default_parameter=Parameter(negative=(), consume_multiple=True),
+)
 app.command(recipes)
+app.command(recurrences)
 
 if __name__ == "__main__":
     app()

@@ -14,12 +14,56 @@ import torch
 from torch import Tensor, nn
 
 from recurra.cells import CELLS as CELL_CLASSES
-from recurra.cells import Cell, ElmanCell, ElmanReluCell, ElmanState, GRUCell, GRUState, Initialization, LSTMCell, LSTMState
+from recurra.cells import (
+    Cell,
+    ElmanCell,
+    ElmanReluCell,
+    ElmanState,
+    GRUCell,
+    GRUResetBeforeCell,
+    GRUState,
+    IndRNNCell,
+    Initialization,
+    LayerNormGRUCell,
+    LayerNormLSTMCell,
+    LSTMCell,
+    LSTMState,
+    MinGRUCell,
+    MinLSTMCell,
+    PeepholeLSTMCell,
+    ProjectedLSTMCell,
+    QRNNCell,
+    RGLRUCell,
+    SLSTMCell,
+    SLSTMState,
+    SRUCell,
+    StandardCell,
+)
 from recurra.config import Settings, load_settings
 from recurra.features import CategoryFeature, NumberFeature, TextFeature, TokensFeature
 from recurra.heads import ClassifyHead, LabelsHead, RegressHead
-from recurra.kernels import elman_recurrence, gru_recurrence, lstm_recurrence
+from recurra.kernels import (
+    LayerNormGRUWeights,
+    LayerNormLSTMWeights,
+    PeepholeLSTMWeights,
+    ProjectedLSTMWeights,
+    RecurrentWeights,
+    elementwise_scan_recurrence,
+    elman_recurrence,
+    gru_recurrence,
+    gru_reset_before_recurrence,
+    layernorm_gru_recurrence,
+    layernorm_lstm_recurrence,
+    linear_scan_recurrence,
+    lstm_recurrence,
+    peephole_lstm_recurrence,
+    projected_lstm_recurrence,
+    slstm_recurrence,
+)
 from recurra.layers import (
+    GRU,
+    LSTM,
+    RNN,
     AttentionPooling,
     CharacterNgrams,
     Embedding,
@@ -34,30 +78,89 @@ from recurra.layers import (
     VariationalDropout,
 )
 
-__all__ = ["CELLS", "FEATURES", "HEADS", "KERNELS", "MODULES", "POOLINGS", "STACKS", "Column", "Kernel", "LeakyCell", "Stacking"]
+__all__ = [
+    "CELLS",
+    "FEATURES",
+    "HEADS",
+    "KERNELS",
+    "MODULES",
+    "POOLINGS",
+    "STACKS",
+    "Column",
+    "Kernel",
+    "LeakyCell",
+    "SCANS",
+    "SCAN_CELLS",
+    "Stacking",
+]
 
 F, H = 3, 4
 """Features of the input and hidden units of everything built here."""
 
 
 class Kernel(NamedTuple):
-    """A recurrence, its gates and state, and the torch.nn layer that computes the same."""
+    """A recurrence, and what it is called with.
+
+    Attributes:
+        function: the recurrence.
+        gates: G.
+        state_type: NamedTuple of its state.
+        torch_layer: the torch.nn layer that computes the same; None where there is none.
+        options: more arguments.
+        weights_type: NamedTuple of its weights.
+        parts: what H is divided by for the units that one recurrent weight's row reads: heads, or a projection to H/parts.
+    """
 
     function: Callable[..., tuple[Tensor, Any]]
     gates: int
     state_type: type[Any]
-    torch_layer: Callable[..., nn.RNNBase]
-    options: dict[str, Any]
+    torch_layer: Callable[..., nn.RNNBase] | None = None
+    options: dict[str, Any] = {}  # noqa: RUF012
+    weights_type: type[Any] = RecurrentWeights
+    parts: int = 1
+
+    @property
+    def fused(self) -> bool:
+        """Whether torch has a fused operation for it."""
+        return self.function in (elman_recurrence, lstm_recurrence, gru_recurrence)
+
+    def weight_shapes(self, features: int, hidden: int) -> dict[str, tuple[int, ...]]:
+        wide, read = self.gates * hidden, hidden // self.parts
+        matrices = {"w_ih": (wide, features), "w_hh": (wide, read), "w_hr": (read, hidden)}
+        vectors = {**dict.fromkeys(("b_ih", "b_hh", "gain_ih", "gain_hh"), (wide,)), **matrices}
+        return {name: vectors.get(name, (hidden,)) for name in self.weights_type._fields}
+
+    def state_sizes(self, hidden: int) -> dict[str, int]:
+        sizes = dict.fromkeys(self.state_type._fields, hidden)
+        return {**sizes, "h": hidden // self.parts} if "w_hr" in self.weights_type._fields else sizes
 
 
 KERNELS: dict[str, Kernel] = {
-    "elman": Kernel(elman_recurrence, 1, ElmanState, nn.RNN, {}),
+    "elman": Kernel(elman_recurrence, 1, ElmanState, nn.RNN),
     "elman_relu": Kernel(
         elman_recurrence, 1, ElmanState, lambda *sizes, **options: nn.RNN(*sizes, nonlinearity="relu", **options), {"nonlinearity": "relu"}
     ),
-    "lstm": Kernel(lstm_recurrence, 4, LSTMState, nn.LSTM, {}),
-    "gru": Kernel(gru_recurrence, 3, GRUState, nn.GRU, {}),
+    "lstm": Kernel(lstm_recurrence, 4, LSTMState, nn.LSTM),
+    "gru": Kernel(gru_recurrence, 3, GRUState, nn.GRU),
+    "layernorm_lstm": Kernel(layernorm_lstm_recurrence, 4, LSTMState, weights_type=LayerNormLSTMWeights),
+    "layernorm_gru": Kernel(layernorm_gru_recurrence, 3, GRUState, weights_type=LayerNormGRUWeights),
+    "gru_reset_before": Kernel(gru_reset_before_recurrence, 3, GRUState),
+    "projected_lstm": Kernel(
+        projected_lstm_recurrence,
+        4,
+        LSTMState,
+        lambda features, hidden, **options: nn.LSTM(features, hidden, proj_size=hidden // 2, **options),
+        weights_type=ProjectedLSTMWeights,
+        parts=2,
+    ),
+    "peephole_lstm": Kernel(peephole_lstm_recurrence, 4, LSTMState, weights_type=PeepholeLSTMWeights),
+    "slstm": Kernel(slstm_recurrence, 4, SLSTMState),
+    "slstm, two heads": Kernel(slstm_recurrence, 4, SLSTMState, parts=2),
 }
+
+
+SCANS = {"linear_scan": linear_scan_recurrence, "elementwise_scan": elementwise_scan_recurrence}
+"""Recurrences that are called with other arguments."""
 
 
 class LeakyCell(Cell):
@@ -77,15 +180,44 @@ class LeakyCell(Cell):
 
 LEARNED = Initialization("orthogonal", learn_state=True)
 
+PROJECTED = partial(ProjectedLSTMCell, proj_size=2)
+HEADS = partial(SLSTMCell, heads=2)
+STANDARD = {name: make for name, make in CELL_CLASSES.items() if issubclass(make, StandardCell)}
+BUILT_IN: dict[str, Any] = {**STANDARD, "projected_lstm": PROJECTED, "slstm, two heads": HEADS}
+
+SCAN_CELLS: dict[str, Any] = {
+    "min_gru": MinGRUCell,
+    "min_lstm": MinLSTMCell,
+    "sru": SRUCell,
+    "qrnn": QRNNCell,
+    "qrnn, one step": partial(QRNNCell, window=1),
+    "rg_lru": RGLRUCell,
+    "indrnn": IndRNNCell,
+    "indrnn, tanh": partial(IndRNNCell, nonlinearity="tanh"),
+}
+"""Cells whose units read only themselves."""
+
 CELLS: dict[str, Callable[[], Cell]] = {
     "elman": partial(ElmanCell, F, H),
     "elman_relu": partial(ElmanReluCell, F, H),
     "lstm": partial(LSTMCell, F, H),
     "gru": partial(GRUCell, F, H),
+    "layernorm_lstm": partial(LayerNormLSTMCell, F, H),
+    "layernorm_gru": partial(LayerNormGRUCell, F, H),
+    "gru_reset_before": partial(GRUResetBeforeCell, F, H),
+    "peephole_lstm": partial(PeepholeLSTMCell, F, H),
+    "projected_lstm": partial(PROJECTED, F, H),
+    "slstm": partial(SLSTMCell, F, H),
+    "slstm, two heads": partial(HEADS, F, H),
+    **{name: partial(make, F, H) for name, make in SCAN_CELLS.items()},
+    "sru, as many features as units": partial(SRUCell, H, H),
+    "rg_lru, as many features as units": partial(RGLRUCell, H, H),
+    **{f"{name}, reference": partial(make, F, H, backend="reference") for name, make in SCAN_CELLS.items()},
+    **{f"{name}, learned state": partial(make, F, H, initialization=LEARNED) for name, make in SCAN_CELLS.items()},
     "a user's cell": partial(LeakyCell, F, H),
-    **{f"{name}, reference": partial(make, F, H, backend="reference") for name, make in CELL_CLASSES.items()},
-    **{f"{name}, zoneout": partial(make, F, H, zoneout=0.2) for name, make in CELL_CLASSES.items()},
-    **{f"{name}, learned state": partial(make, F, H, initialization=LEARNED) for name, make in CELL_CLASSES.items()},
+    **{f"{name}, reference": partial(make, F, H, backend="reference") for name, make in BUILT_IN.items()},
+    **{f"{name}, zoneout": partial(make, F, H, zoneout=0.2) for name, make in BUILT_IN.items()},
+    **{f"{name}, learned state": partial(make, F, H, initialization=LEARNED) for name, make in BUILT_IN.items()},
 }
 
 
@@ -105,6 +237,8 @@ STACKS: dict[str, Stacking] = {
     "residual and normalized": Stacking("lstm", {"layers": 3, "residual": True, "layer_norm": True, "bidirectional": True}),
     "learned state": Stacking("lstm", {"initialization": Initialization("orthogonal", forget_bias=1.0, learn_state=True)}),
     "all noise": Stacking("lstm", {"layers": 2, "regularization": Regularization(0.1, 0.2, True, 0.3, 0.2, 0.1)}),
+    "projected": Stacking(partial(PROJECTED, zoneout=0.1, recurrent_dropout=0.3), {"layers": 2, "bidirectional": True}),
+    "heads": Stacking(partial(HEADS, zoneout=0.1, recurrent_dropout=0.3), {"layers": 2, "bidirectional": True}),
     "a user's cell": Stacking(LeakyCell, {"layers": 2, "bidirectional": True}),
 }
 
@@ -123,6 +257,9 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "token n-grams": lambda: TokenNgrams(2, 50, F),
     "step dropout": lambda: StepDropout(0.5),
     "variational dropout": lambda: VariationalDropout(0.5),
+    "torch.nn.LSTM's drop-in": partial(LSTM, F, H),
+    "torch.nn.GRU's drop-in": partial(GRU, F, H),
+    "torch.nn.RNN's drop-in": partial(RNN, F, H),
 }
 """Layers that are none of the above."""
 

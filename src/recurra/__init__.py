@@ -19,6 +19,7 @@ _HOMES = {
     "RecurrentClassifier": "recurra.estimators",
     "RecurrentRegressor": "recurra.estimators",
     "Settings": "recurra.config",
+    "accelerate": "recurra.layers.acceleration",
     "load": "recurra.model.model",
     "load_settings": "recurra.config",
     "train": "recurra.training.train",
@@ -31,6 +32,7 @@ __all__ = [
     "RecurrentRegressor",
     "Settings",
     "__version__",
+    "accelerate",
     "load",
     "load_settings",
     "train",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from recurra.config import Settings, load_settings
     from recurra.errors import RecurraError
     from recurra.estimators import RecurrentClassifier, RecurrentRegressor
+    from recurra.layers.acceleration import accelerate
     from recurra.model.model import Model, load
     from recurra.training.train import train
 

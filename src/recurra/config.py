@@ -142,8 +142,27 @@ class EmbeddingSettings(_Group):
 class EncoderSettings(_Group):
     """The stack of recurrent cells and the pooling of its steps."""
 
-    cell: Literal["elman", "elman_relu", "lstm", "gru"] = "lstm"
-    """The recurrent unit: elman (tanh), elman_relu, lstm or gru."""
+    cell: Literal[
+        "elman",
+        "elman_relu",
+        "lstm",
+        "gru",
+        "layernorm_lstm",
+        "layernorm_gru",
+        "gru_reset_before",
+        "peephole_lstm",
+        "slstm",
+        "min_gru",
+        "min_lstm",
+        "sru",
+        "qrnn",
+        "rg_lru",
+        "indrnn",
+    ] = "lstm"
+    """The recurrent unit: elman (tanh), elman_relu, lstm, gru; layernorm_lstm and layernorm_gru (normalized inside the
+    recurrence), gru_reset_before (Cho et al. 2014), peephole_lstm (Graves 2013), slstm (Beck et al. 2024). Without a
+    recurrent matrix, fast over long sequences: min_gru and min_lstm (Feng et al. 2024), sru (Lei et al. 2017), qrnn (Bradbury et
+    al. 2017), rg_lru (De et al. 2024), indrnn (Li et al. 2018)."""
     hidden_size: Positive = 128
     """Units of a layer and direction."""
     layers: Positive = 1
@@ -169,7 +188,7 @@ class EncoderSettings(_Group):
     learn_initial_state: bool = False
     """Train the state before the first step instead of zeros."""
     forget_bias: float | Literal["auto"] = "auto"
-    """Start of the LSTM's forget-gate bias; auto: 1 with orthogonal initialization, else torch's own."""
+    """Start of the forget-gate bias of every kind of LSTM; auto: 1 with orthogonal initialization, else torch's own."""
     initialization: Literal["torch", "orthogonal"] = "orthogonal"
     """torch: uniform in 1/sqrt(hidden_size). orthogonal: orthogonal recurrent, Glorot input weights, zero biases."""
     pooling: Literal["last", "mean", "max", "max_mean", "attention"] = "max_mean"

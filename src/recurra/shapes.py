@@ -7,6 +7,7 @@
 | F | features of one step's input |
 | H | hidden units |
 | G | gates stacked in one weight (4 for the LSTM, 3 for the GRU, 1 for Elman's network) |
+| P | width of a projected hidden state |
 | L | layers of a stack |
 | V | vocabulary |
 | C | classes |

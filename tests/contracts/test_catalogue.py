@@ -8,7 +8,7 @@ from torch import nn
 import catalogue
 from recurra import cells, kernels, layers
 
-ABSTRACT = {cells.Cell, cells.StandardCell, layers.HashedTable, layers.Pooling}
+ABSTRACT = {cells.Cell, cells.ScanCell, cells.StandardCell, layers.HashedTable, layers.Pooling}
 
 
 def exported_modules(package):
@@ -33,7 +33,7 @@ def test_every_exported_layer_is_in_the_catalogue():
 
 def test_every_exported_recurrence_is_in_the_catalogue():
     exported = {getattr(kernels, name) for name in kernels.__all__ if name.endswith("_recurrence")}
-    assert exported == {kernel.function for kernel in catalogue.KERNELS.values()}
+    assert exported == {kernel.function for kernel in catalogue.KERNELS.values()} | set(catalogue.SCANS.values())
 
 
 def test_names_of_settings_are_the_names_of_cells_and_poolings():

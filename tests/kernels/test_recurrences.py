@@ -6,7 +6,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import catalogue
 from recurra.errors import BackendUnavailable, SettingsError
-from recurra.kernels import RecurrentNoise, RecurrentWeights, Resets, choose, fused
+from recurra.kernels import RecurrentNoise, Resets, choose, fused
 from recurra.kernels.backend import Needs, available_backends
 from recurra.kernels.dispatch import check_resets
 from recurra.kernels.lengths import check_lengths
@@ -15,7 +15,9 @@ from recurra.kernels.state import map_state
 # Sums of up to 2**5 terms in another order, over 2**4 steps, grown by up to 2**8 on the way back.
 EXACT = 2.0**-52 * 2.0**17
 LENGTHS = torch.tensor([3, 0, 7, 1, 7, 5])
+FUSED = {name: kernel for name, kernel in catalogue.KERNELS.items() if kernel.fused}
 kernels = pytest.mark.parametrize("kernel", catalogue.KERNELS.values(), ids=catalogue.KERNELS)
+fused_kernels = pytest.mark.parametrize("kernel", FUSED.values(), ids=FUSED)
 directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 
 
@@ -30,9 +32,10 @@ class Case:
 
         self.kernel = kernel
         self.x = draw(rows, steps, features)
-        self.state = kernel.state_type(*(draw(rows, hidden) for _ in kernel.state_type._fields))
-        wide = kernel.gates * hidden
-        self.weights = RecurrentWeights(draw(wide, features) / 2, draw(wide, hidden) / 2, draw(wide) / 2, draw(wide) / 2)
+        self.state = kernel.state_type(**{name: draw(rows, size) for name, size in kernel.state_sizes(hidden).items()})
+        if "n" in kernel.state_type._fields:  # a sum of exponentials
+            self.state = self.state._replace(n=self.state.n.abs() + 0.5)
+        self.weights = kernel.weights_type(*(draw(*shape) / 2 for shape in kernel.weight_shapes(features, hidden).values()))
 
     def run(self, **options):
         """Outputs, final state, and the gradients of a random sum of them."""
@@ -65,8 +68,19 @@ def force(monkeypatch, way):
     monkeypatch.setattr(fused, "PADDED_SHARE", {"padded": 0.0, "packed": 2.0}[way])
 
 
-@kernels
-@pytest.mark.parametrize("backend", available_backends())
+def backends(kernel):
+    return available_backends() if kernel.fused else ["reference"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "backend"),
+    [
+        pytest.param(kernel, backend, id=f"{name}-{backend}")
+        for name, kernel in catalogue.KERNELS.items()
+        if kernel.torch_layer
+        for backend in backends(kernel)
+    ],
+)
 def test_equals_torch(kernel, backend):
     case = Case(kernel)
     layer = kernel.torch_layer(3, 4, batch_first=True).double()
@@ -83,7 +97,7 @@ def test_equals_torch(kernel, backend):
         assert_same([mine[[0, 2, 3]]], [theirs[0]])
 
 
-@kernels
+@fused_kernels
 @directions
 @pytest.mark.parametrize("way", ["padded", "packed"])
 @pytest.mark.parametrize(
@@ -98,7 +112,7 @@ def test_fused_ways_equal_the_reference(kernel, reverse, way, lengths, monkeypat
     assert_same(case.run(lengths=lengths, reverse=reverse, backend="aten"), case.run(lengths=lengths, reverse=reverse, backend="reference"))
 
 
-@kernels
+@fused_kernels
 @pytest.mark.parametrize("way", ["padded", "packed"])
 def test_float32_is_as_exact_as_the_reference(kernel, way, monkeypatch):
     force(monkeypatch, way)
@@ -113,7 +127,7 @@ def test_float32_is_as_exact_as_the_reference(kernel, way, monkeypatch):
         assert (fast.double() - true).abs().max() <= bound
 
 
-@kernels
+@fused_kernels
 @pytest.mark.parametrize("way", ["padded", "packed"])
 def test_padding_is_exactly_zero_and_empty_rows_keep_their_state(kernel, way, monkeypatch):
     force(monkeypatch, way)
@@ -159,7 +173,7 @@ def test_gradients_are_the_same_in_any_grad_mode_of_the_caller(kernel):
 def test_autocast_trains(kernel, dtype):
     case = Case(kernel, dtype=torch.float32)
     exact = case.double().run(lengths=LENGTHS, backend="reference")
-    for backend in available_backends():
+    for backend in backends(kernel):
         with torch.autocast("cpu", dtype):
             low = case.run(lengths=LENGTHS, backend=backend)
         for a, b in zip(low, exact, strict=True):
@@ -181,7 +195,7 @@ def test_gradcheck_of_every_order(kernel, reverse):
             output, last = kernel.function(
                 x,
                 kernel.state_type(*rest[:count]),
-                RecurrentWeights(*rest[count:]),
+                kernel.weights_type(*rest[count:]),
                 lengths=lengths,
                 reverse=reverse,
                 backend=backend,
@@ -191,18 +205,28 @@ def test_gradcheck_of_every_order(kernel, reverse):
 
         return function
 
-    assert torch.autograd.gradcheck(run("aten"), inputs, fast_mode=True)
-    assert torch.autograd.gradcheck(run("reference"), inputs, fast_mode=True)
+    for backend in backends(kernel):
+        assert torch.autograd.gradcheck(run(backend), inputs, fast_mode=True)
     assert torch.autograd.gradgradcheck(run("reference"), inputs, fast_mode=True)
+
+
+def drop_columns(w_hh, kernel, mask):
+    """The recurrent weights of the units that are read, times the units' factors; head by head."""
+    read = w_hh.shape[1]
+    by_head = w_hh.view(kernel.gates, len(mask) // read, -1, read) * mask.view(-1, 1, read)
+    return by_head.view_as(w_hh)
 
 
 @kernels
 def test_zoneout_and_recurrent_dropout_by_hand(kernel):
     case = Case(kernel, rows=2, steps=3)
-    fields = len(case.state)
-    mask = torch.tensor([[2.0, 0.0, 2.0, 2.0], [0.0, 2.0, 2.0, 0.0]], dtype=torch.float64)
-    kept = [(torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(field)) < 0.5).double() for field in range(fields)]
-    output, state = kernel.function(case.x, case.state, case.weights, noise=RecurrentNoise(mask, tuple(kept)), **kernel.options)
+    sizes = list(kernel.state_sizes(4).values())
+    mask = torch.tensor([[2.0, 0.0, 2.0, 2.0], [0.0, 2.0, 2.0, 0.0]], dtype=torch.float64)[:, : sizes[0]]
+    kept = [(torch.rand(2, 3, size, generator=torch.Generator().manual_seed(field)) < 0.5).double() for field, size in enumerate(sizes)]
+    zoneout = tuple(kept)
+    if kernel.state_type is catalogue.SLSTMState:  # its memory is one value in three parts
+        kept[2:], zoneout = [kept[1], kept[1]], (kept[0], kept[1])
+    output, state = kernel.function(case.x, case.state, case.weights, noise=RecurrentNoise(mask, zoneout), **kernel.options)
     by_hand, outputs = case.state, []
     for t in range(3):
         # Dropping a unit of the state that is read is dropping a column of each row's weights: one row at a time.
@@ -210,7 +234,7 @@ def test_zoneout_and_recurrent_dropout_by_hand(kernel):
             kernel.function(
                 case.x[row : row + 1, t : t + 1],
                 map_state(lambda field, row=row: field[row : row + 1], by_hand),
-                case.weights._replace(w_hh=case.weights.w_hh * mask[row]),
+                case.weights._replace(w_hh=drop_columns(case.weights.w_hh, kernel, mask[row])),
                 **kernel.options,
             )[1]
             for row in range(2)
@@ -221,7 +245,7 @@ def test_zoneout_and_recurrent_dropout_by_hand(kernel):
     assert_same([output, *state], [torch.stack(outputs, 1), *by_hand])
 
 
-@kernels
+@pytest.mark.parametrize("kernel", [kernel for name, kernel in catalogue.KERNELS.items() if not name.startswith("slstm")])
 def test_zoneout_in_evaluation_is_the_expectation(kernel):
     case = Case(kernel, rows=2, steps=1)
     noise = RecurrentNoise(None, (0.25,) * len(case.state))
@@ -251,7 +275,7 @@ def test_resets_inside_the_sequence(kernel, reverse):
 def test_empty_input(kernel, shape):
     case = Case(kernel, rows=shape[0], steps=shape[1])
     output, state = kernel.function(case.x, case.state, case.weights, lengths=torch.zeros(shape[0], dtype=torch.long), **kernel.options)
-    assert output.shape == (*shape, 4)
+    assert output.shape == (*shape, kernel.state_sizes(4)["h"])
     assert_same(state, case.state)
 
 
@@ -264,7 +288,7 @@ def test_empty_input(kernel, shape):
         ({"lengths": torch.tensor([4, 1])}, ValueError, "from 0 to 3"),
         ({"lengths": torch.tensor([-1, 1])}, ValueError, "given are -1 to 1"),
         ({"backend": "atem"}, SettingsError, "Did you mean 'aten'"),
-        ({"backend": "aten", "noise": RecurrentNoise(torch.ones(2, 4), ())}, BackendUnavailable, "recurrent dropout"),
+        ({"backend": "aten", "noise": RecurrentNoise(torch.ones(2, 4), ())}, BackendUnavailable, "recurrent dropout|no fused operation"),
     ],
 )
 def test_wrong_input_is_named(kernel, changes, error, message):

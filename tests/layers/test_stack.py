@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import catalogue
-from recurra.cells import CELLS, ElmanState, Initialization, LSTMCell
+from recurra.cells import CELLS, ElmanCell, ElmanReluCell, ElmanState, GRUCell, Initialization, LSTMCell
 from recurra.errors import BackendUnavailable, SettingsError
 from recurra.layers import Regularization, Stack, load_torch_weights, torch_weights
 
@@ -14,10 +14,11 @@ TORCH_LAYERS = {
     "elman_relu": lambda *sizes, **options: nn.RNN(*sizes, nonlinearity="relu", **options),
     "lstm": nn.LSTM,
     "gru": nn.GRU,
+    catalogue.PROJECTED: lambda *sizes, **options: nn.LSTM(*sizes, proj_size=2, **options),
 }
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_LAYERS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 def test_torch_layers_load_both_ways(cell, bidirectional, bias):
@@ -52,8 +53,13 @@ def test_torch_weights_that_do_not_fit_are_named():
 def test_what_torch_lacks_is_not_given_away_as_torch_weights():
     with pytest.raises(ValueError, match="layer normalization and residuals and a learned initial state"):
         torch_weights(Stack("lstm", 4, 4, residual=True, layer_norm=True, initialization=Initialization(learn_state=True)))
-    with pytest.raises(ValueError, match="LeakyCell"):
-        torch_weights(Stack(catalogue.LeakyCell, 3, 4))
+    for cell in {*CELLS.values(), catalogue.LeakyCell} - {ElmanCell, ElmanReluCell, LSTMCell, GRUCell}:
+        with pytest.raises(ValueError, match=f"no layer of {cell.__name__}s: only stacks of ElmanCell"):
+            torch_weights(Stack(cell, 3, 4))
+    with pytest.raises(ValueError, match="no layer of GRUResetBeforeCells"):
+        load_torch_weights(Stack("gru_reset_before", 3, 4), nn.GRU(3, 4).state_dict())
+    with pytest.raises(ValueError, match=r"missing: .*weight_hr_l0"):
+        load_torch_weights(Stack(catalogue.PROJECTED, 3, 4), nn.LSTM(3, 4).state_dict())
 
 
 OPTIONS = {

@@ -153,8 +153,13 @@ def test_given_validation_and_test_files_are_used(tmp_path: Path) -> None:
     assert {name: model.run["metrics"]["test"][name] for name in own} == own
 
 
-@pytest.mark.parametrize("cell", ["elman", "elman_relu", "lstm", "gru"])
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+@pytest.mark.parametrize(
+    ("cell", "pooling"),
+    [
+        *((cell, pooling) for cell in ("elman", "elman_relu", "lstm", "gru") for pooling in ("last", "mean", "max", "attention")),
+        *((cell, "max") for cell in ("layernorm_lstm", "layernorm_gru", "gru_reset_before", "peephole_lstm", "slstm")),
+    ],
+)
 def test_every_cell_with_every_pooling(cell: str, pooling: str) -> None:
     model = train(
         rows(24),

@@ -42,25 +42,23 @@ def drop_weights(weight: Float[Tensor, "GH H"], rate: float) -> Float[Tensor, "G
 
 
 def draw_noise(
-    x: Float[Tensor, "B T F"], hidden_size: int, *, fields: int, recurrent_dropout: float, zoneout: float, training: bool
+    x: Float[Tensor, "B T F"], sizes: tuple[int, ...], *, recurrent_dropout: float, zoneout: float, training: bool
 ) -> RecurrentNoise | None:
     """The noise of one call; None when there is none.
 
     Args:
         x: the input, for its shape, type and device.
-        hidden_size: H.
-        fields: tensors of the state, each zoned out on its own.
+        sizes: width of every part of the state that is zoned out on its own, the hidden state's first.
         recurrent_dropout: share of the hidden state set to zero where the recurrence reads it; only in training.
         zoneout: share of the units that keep their previous value; in evaluation they move by the expectation.
         training: draw masks, or take expectations.
     """
     mask = None
     if training and recurrent_dropout:
-        mask = drop(x.new_ones(len(x), hidden_size), recurrent_dropout)
+        mask = drop(x.new_ones(len(x), sizes[0]), recurrent_dropout)
     rates: tuple[Tensor | float, ...] = ()
     if zoneout:
-        shape = (*x.shape[:2], hidden_size)
-        rates = tuple(_zones(x, shape, zoneout) if training else zoneout for _ in range(fields))
+        rates = tuple(_zones(x, (*x.shape[:2], size), zoneout) if training else zoneout for size in sizes)
     return None if mask is None and not rates else RecurrentNoise(mask, rates)
 
 

@@ -1,7 +1,8 @@
-"""What the built-in cells share: torch's four weights, their start, the noise inside the recurrence, the kernel's choice."""
+"""What the built-in cells share: torch's four weights, how they start, the noise inside the recurrence, the kernel's choice."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from recurra.cells.initialization import Initialization, initialize
 from recurra.cells.noise import check_rate, draw_noise, drop_weights
 from recurra.errors import SettingsError
 from recurra.kernels.backend import Choice, Needs, choose
+from recurra.kernels.dispatch import FUSED, choose_reference
 from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
 from recurra.shapes import Bool, Float, Int, Tensor
 
@@ -19,10 +21,10 @@ __all__ = ["StandardCell"]
 
 
 class StandardCell(Cell):
-    """A cell whose recurrence is one of `recurra.kernels`. Abstract: a cell names its operation and calls it in `_run`.
+    """A cell whose recurrence is one of `recurra.kernels`. Abstract: a cell names its operation, and what it has more than these.
 
-    Weights have the names of torch.nn.LSTMCell, GRUCell and RNNCell, whose state_dicts load as they are.
-    Noise obeys `.train()` and `.eval()` and is drawn anew at each call, also at each call of `step`.
+    Weights have the names of torch.nn.LSTMCell, GRUCell and RNNCell, whose state_dicts load as they are where the
+    equations are torch's. Noise obeys `.train()` and `.eval()` and is drawn anew at each call, also at each call of `step`.
 
     Args:
         input_size: F.
@@ -36,10 +38,11 @@ class StandardCell(Cell):
 
     Attributes:
         weight_ih: (G*H, F).
-        weight_hh: (G*H, H).
+        weight_hh: (G*H, H), unless a cell says otherwise.
         bias_ih: (G*H,).
         bias_hh: (G*H,).
         initial_h: (H,) start of the hidden state, when it is learned; an LSTM has initial_c too.
+        heads: parts of the hidden state that the recurrent product keeps apart; 1, unless a cell says otherwise.
 
     Raises:
         SettingsError: an option is out of range or means nothing for this cell.
@@ -47,7 +50,10 @@ class StandardCell(Cell):
     """
 
     operation: ClassVar[str]
+    recurrence: ClassVar[Callable[..., tuple[Tensor, Any]]]
     gates: ClassVar[int]
+    forget_gate: ClassVar[int | None] = None
+    heads: int = 1
 
     def __init__(
         self,
@@ -68,20 +74,48 @@ class StandardCell(Cell):
         self.zoneout = zoneout
         self.backend = backend
         self.initialization = Initialization() if initialization is None else initialization
-        rows = self.gates * hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(rows))
-        self.bias_hh = nn.Parameter(torch.empty(rows))
+        self._add_weights()
         if self.initialization.learn_state:
-            for field in self.state_type._fields:
-                self.register_parameter(f"initial_{field}", nn.Parameter(torch.zeros(hidden_size)))
+            for field, size in self._learned_sizes().items():
+                self.register_parameter(f"initial_{field}", nn.Parameter(torch.zeros(size)))
         self.reset_parameters()
         self._choose(training=True)  # an option that the named backend lacks is refused here, not in the first epoch
 
+    def _add_weights(self) -> None:
+        """Make the weights, not yet filled; a cell with more than these adds its own here, in `_weights` and in `reset_parameters`."""
+        rows = self.gates * self.hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(rows, self.input_size))
+        self.weight_hh = nn.Parameter(torch.empty(rows, next(iter(self._state_sizes().values())) // self.heads))
+        self.bias_ih = nn.Parameter(torch.empty(rows))
+        self.bias_hh = nn.Parameter(torch.empty(rows))
+
+    def _weights(self, weight_hh: Tensor) -> tuple[Any, ...]:
+        """The operation's weights, with the recurrent ones as given."""
+        return RecurrentWeights(self.weight_ih, weight_hh, self.bias_ih, self.bias_hh)
+
+    def _state_sizes(self) -> dict[str, int]:
+        """Width of every field of the state."""
+        return dict.fromkeys(self.state_type._fields, self.hidden_size)
+
+    def _learned_sizes(self) -> dict[str, int]:
+        """Width of every field whose start can be learned: all of them."""
+        return self._state_sizes()
+
+    def _zoned_sizes(self) -> tuple[int, ...]:
+        """Widths of what zoneout keeps on its own: every field of the state."""
+        return tuple(self._state_sizes().values())
+
     def reset_parameters(self) -> None:
         """Draw the weights anew, as `initialization` says."""
-        initialize(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, scheme=self.initialization.scheme)
+        initialize(
+            self.weight_ih,
+            self.weight_hh,
+            self.bias_ih,
+            self.bias_hh,
+            scheme=self.initialization.scheme,
+            hidden_size=self.hidden_size,
+            heads=self.heads,
+        )
         if self.initialization.forget_bias is not None:
             self._set_forget_bias(self.initialization.forget_bias)
         for name, parameter in self.named_parameters():
@@ -89,17 +123,25 @@ class StandardCell(Cell):
                 nn.init.zeros_(parameter)
 
     def _set_forget_bias(self, value: float) -> None:
-        raise SettingsError(
-            f"forget_bias={value} means nothing for {type(self).__name__}, which has no forget gate: use an LSTM, or leave it out."
-        )
+        if self.forget_gate is None:
+            raise SettingsError(
+                f"forget_bias={value} means nothing for {type(self).__name__}, which has no forget gate: use an LSTM, or leave it out."
+            )
+        forget = slice(self.forget_gate * self.hidden_size, (self.forget_gate + 1) * self.hidden_size)
+        with torch.no_grad():
+            self.bias_ih[forget] = value
+            self.bias_hh[forget] = 0.0
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step: learned when the cell was made so, else zeros."""
-        if not self.initialization.learn_state:
-            return super().initial_state(batch_size)
-        return self.state_type(*(getattr(self, f"initial_{field}").expand(batch_size, -1) for field in self.state_type._fields))
+        learned = self._learned_sizes() if self.initialization.learn_state else {}
+        fields = [
+            getattr(self, f"initial_{field}").expand(batch_size, -1) if field in learned else self.weight_ih.new_zeros(batch_size, size)
+            for field, size in self._state_sizes().items()
+        ]
+        return self.state_type(*fields)
 
-    def step(self, x: Float[Tensor, "B F"], state: Any) -> tuple[Float[Tensor, "B H"], Any]:
+    def step(self, x: Float[Tensor, "B F"], state: Any) -> tuple[Float[Tensor, "B D"], Any]:
         """One step; see `Cell.step`."""
         output, state = self(x[:, None], state)
         return output[:, 0], state
@@ -112,7 +154,7 @@ class StandardCell(Cell):
         lengths: Int[Tensor, " B"] | None = None,
         reset: Bool[Tensor, "B T"] | None = None,
         reverse: bool = False,
-    ) -> tuple[Float[Tensor, "B T H"], Any]:
+    ) -> tuple[Float[Tensor, "B T D"], Any]:
         """All steps of all rows; see `Cell.forward`.
 
         Raises:
@@ -120,8 +162,7 @@ class StandardCell(Cell):
         """
         noise = draw_noise(
             x,
-            self.hidden_size,
-            fields=len(self.state_type._fields),
+            self._zoned_sizes(),
             recurrent_dropout=self.recurrent_dropout,
             zoneout=self.zoneout,
             training=self.training,
@@ -130,7 +171,7 @@ class StandardCell(Cell):
         return self._run(
             x,
             self.initial_state(len(x)) if state is None else state,
-            RecurrentWeights(self.weight_ih, weight_hh, self.bias_ih, self.bias_hh),
+            self._weights(weight_hh),
             lengths=lengths,
             resets=self._resets(reset),
             reverse=reverse,
@@ -141,7 +182,7 @@ class StandardCell(Cell):
         self,
         x: Tensor,
         state: Any,
-        weights: RecurrentWeights,
+        weights: Any,
         *,
         lengths: Tensor | None,
         resets: Resets | None,
@@ -149,7 +190,7 @@ class StandardCell(Cell):
         noise: RecurrentNoise | None,
     ) -> tuple[Tensor, Any]:
         """Call the cell's operation."""
-        raise NotImplementedError
+        return type(self).recurrence(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise, backend=self.backend)
 
     def explain_backend(self) -> str:
         """What computes this cell as it stands (training or evaluation), and why."""
@@ -157,6 +198,8 @@ class StandardCell(Cell):
         return f"{choice.backend}: {choice.reason}"
 
     def _choose(self, *, training: bool) -> Choice:
+        if self.operation not in FUSED:
+            return choose_reference(self.operation, self.backend)
         needs = Needs(recurrent_dropout=training and self.recurrent_dropout > 0, zoneout=self.zoneout > 0)
         return choose(self.operation, self.backend, needs)
 

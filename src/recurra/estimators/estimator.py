@@ -94,7 +94,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             max_length: tokens of one text that are read (`text.max_length`).
             embedding_size: features of a token's vector (`embedding.size`).
             embedding_dropout: share of an embedded step set to zero in training (`embedding.dropout`).
-            cell: elman, elman_relu, lstm or gru (`encoder.cell`).
+            cell: lstm, gru, elman or another (`encoder.cell`).
             hidden_size: units of a layer and direction (`encoder.hidden_size`).
             layers: layers on top of each other (`encoder.layers`).
             bidirectional: read from both ends (`encoder.bidirectional`).

@@ -89,11 +89,13 @@ def run_loop(
     mask = None if lengths is None else real_steps(lengths.to(x.device), x.shape[1])
     if mask is not None:
         x = x.masked_fill(~mask[..., None], 0.0)
+    if resets is not None:
+        where = resets.where if mask is None else resets.where & mask
     inputs = x.unbind(1)
     outputs: list[Tensor] = [x] * len(inputs)
     for t in reversed(range(len(inputs))) if reverse else range(len(inputs)):
         if resets is not None:
-            state = where_rows(resets.where[:, t], resets.state, state)
+            state = where_rows(where[:, t], resets.state, state)
         output, new = step(inputs[t], state)
         if zoneout:
             new = _zone_out(state, new, tuple(rate if isinstance(rate, float) else rate[:, t] for rate in zoneout))

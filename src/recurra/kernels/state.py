@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from recurra.shapes import Bool, Float, Tensor
 
-__all__ = ["ElmanState", "GRUState", "LSTMState", "map_state", "where_rows"]
+__all__ = ["ElmanState", "GRUState", "LSTMState", "MemoryState", "QRNNState", "SLSTMState", "ScanState", "map_state", "where_rows"]
 
 S = TypeVar("S", bound=tuple[Any, ...])
 
@@ -22,16 +22,51 @@ class ElmanState(NamedTuple):
 
 
 class GRUState(NamedTuple):
-    """State of the GRU: the hidden units `h`, (B, H)."""
+    """State of every GRU: the hidden units `h`, (B, H)."""
 
     h: Float[Tensor, "B H"]
 
 
 class LSTMState(NamedTuple):
-    """State of the LSTM: the hidden units `h` and the memory cells `c`, both (B, H)."""
+    """State of the LSTMs: the hidden units `h` and the memory cells `c`, both (B, H); of a projected LSTM `h` is (B, P)."""
 
     h: Float[Tensor, "B H"]
     c: Float[Tensor, "B H"]
+
+
+class SLSTMState(NamedTuple):
+    """State of the sLSTM, all (B, H); see `slstm_recurrence`.
+
+    Attributes:
+        h: the hidden units.
+        c: the memory cells, at the scale of the stabilizer.
+        n: what they are normalized by, at the same scale; zero, with `c`, where nothing is remembered yet.
+        m: the stabilizer, logarithm of the scale.
+    """
+
+    h: Float[Tensor, "B H"]
+    c: Float[Tensor, "B H"]
+    n: Float[Tensor, "B H"]
+    m: Float[Tensor, "B H"]
+
+
+class ScanState(NamedTuple):
+    """State of the cells without a recurrent matrix whose output is their state: the hidden units `h`, (B, H)."""
+
+    h: Float[Tensor, "B H"]
+
+
+class MemoryState(NamedTuple):
+    """State of those whose output is another: the memory cells `c`, (B, H)."""
+
+    c: Float[Tensor, "B H"]
+
+
+class QRNNState(NamedTuple):
+    """State of the QRNN that reads two steps: the memory cells `c`, (B, H), and the input of the step before, `x`, (B, F)."""
+
+    c: Float[Tensor, "B H"]
+    x: Float[Tensor, "B F"]
 
 
 def map_state(function: Callable[..., Tensor], state: S, *others: S) -> S:

@@ -1,22 +1,31 @@
-"""What is built around cells: stacks, directions, dropouts, pooling, embedding, torch's weights."""
+"""What is built around cells: stacks, torch.nn's layers, directions, dropouts, pooling, embedding, torch's weights."""
 
 from __future__ import annotations
 
 from recurra.cells.initialization import Initialization
+from recurra.layers.acceleration import Acceleration, accelerate
 from recurra.layers.conversions import load_torch_weights, torch_weights
+from recurra.layers.drop_in import GRU, LSTM, RNN
 from recurra.layers.dropout import StepDropout, VariationalDropout
 from recurra.layers.embedding import Embedding
+from recurra.layers.gates import GRUGates, LSTMGates
 from recurra.layers.hashed import CharacterNgrams, HashedTable, TokenNgrams
 from recurra.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxMeanPooling, MaxPooling, MeanPooling, Pooling, build_pooling
 from recurra.layers.stack import Regularization, Stack
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "POOLINGS",
+    "RNN",
+    "Acceleration",
     "AttentionPooling",
     "CharacterNgrams",
     "Embedding",
+    "GRUGates",
     "HashedTable",
     "Initialization",
+    "LSTMGates",
     "LastPooling",
     "MaxMeanPooling",
     "MaxPooling",
@@ -27,6 +36,7 @@ __all__ = [
     "StepDropout",
     "TokenNgrams",
     "VariationalDropout",
+    "accelerate",
     "build_pooling",
     "load_torch_weights",
     "torch_weights",

@@ -7,7 +7,19 @@ from torch import nn
 from recurra.cells.noise import check_rate, drop
 from recurra.shapes import Float, Tensor
 
-__all__ = ["StepDropout", "VariationalDropout"]
+__all__ = ["StepDropout", "VariationalDropout", "drop_locked", "drop_steps"]
+
+
+def drop_steps(x: Tensor, rate: float) -> Tensor:
+    """Features dropped anew at each step, as in training; see `StepDropout`. A rate of 1 leaves zeros."""
+    if rate == 1.0:
+        return x * 0.0
+    return drop(x, rate) if rate else x
+
+
+def drop_locked(x: Float[Tensor, "B T F"], rate: float) -> Float[Tensor, "B T F"]:
+    """Features dropped by one mask for all steps of a row, as in training; see `VariationalDropout`."""
+    return x * drop(x.new_ones(len(x), 1, x.shape[2]), rate) if rate else x
 
 
 class StepDropout(nn.Module):
@@ -26,7 +38,7 @@ class StepDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The masked features; the input itself in evaluation."""
-        return drop(x, self.rate) if self.training and self.rate else x
+        return drop_steps(x, self.rate) if self.training else x
 
     def extra_repr(self) -> str:
         """The rate, for `print(module)`."""
@@ -49,9 +61,7 @@ class VariationalDropout(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T F"]) -> Float[Tensor, "B T F"]:
         """The masked steps; the input itself in evaluation."""
-        if not self.training or not self.rate:
-            return x
-        return x * drop(x.new_ones(len(x), 1, x.shape[2]), self.rate)
+        return drop_locked(x, self.rate) if self.training else x
 
     def extra_repr(self) -> str:
         """The rate, for `print(module)`."""

@@ -133,7 +133,7 @@ def build_stack(input_size: int, settings: EncoderSettings) -> Stack:
     """The stack of cells that the settings describe."""
     bias: float | None
     if settings.forget_bias == "auto":
-        bias = 1.0 if settings.cell == "lstm" and settings.initialization == "orthogonal" else None
+        bias = 1.0 if CELLS[settings.cell].forget_gate is not None and settings.initialization == "orthogonal" else None
     else:
         bias = settings.forget_bias
     return Stack(

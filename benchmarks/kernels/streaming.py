@@ -1,0 +1,252 @@
+"""One streamed step: one stream or many, the state carried from call to call, no gradients.
+
+Beside each time stands the least that it can take: the weights have to be read once, from the cache they fit in.
+A new contender is a function `(cell, stack, batch_size) -> step` in `STEPPERS`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.kernels.cases import GATES, Case, Data, Shape, Unable, make_data, weight_bytes
+from benchmarks.kernels.contenders import make_cells, make_layer, make_stack
+from benchmarks.kernels.gate import FACTOR, ROUNDING, Finding, distance, refuse
+from benchmarks.kernels.grid import pick
+from benchmarks.kernels.machine import read_seconds
+from benchmarks.kernels.options import Effort, Options
+from benchmarks.kernels.report import Report, Target, table, times
+from benchmarks.kernels.timing import interleave, pair_ratios
+from recurra.layers import torch_weights
+
+__all__ = ["STEPPERS", "StepRecord", "Stepper", "measure_step", "run_streaming"]
+
+Stepper = Callable[[Tensor], Tensor]
+"""`(B, I) -> (B, H)`; it keeps the state itself."""
+
+SIZES = (64, 128, 256, 512)
+STREAMS = (1, 64)
+GATE_STEPS = 12
+"""Steps that are compared with the reference."""
+
+
+def _cell(case: Case, data: Data) -> Stepper:
+    """The cell's `step`."""
+    cell = make_stack(case, data, "auto").eval().cells[0]
+    state = cell.initial_state(case.shape.batch_size)  # type: ignore[operator]
+
+    def step(x: Tensor) -> Tensor:
+        nonlocal state
+        output, state = cell.step(x, state)  # type: ignore[operator]
+        return output  # type: ignore[no-any-return]
+
+    return step
+
+
+def _stack(case: Case, data: Data) -> Stepper:
+    """A stack of one layer, called with sequences of one step."""
+    stack = make_stack(case, data, "auto").eval()
+    state = stack.initial_state(case.shape.batch_size)
+
+    def step(x: Tensor) -> Tensor:
+        nonlocal state
+        output, state = stack(x[:, None], state)
+        return output[:, 0]  # type: ignore[no-any-return]
+
+    return step
+
+
+def _torch(case: Case, data: Data) -> Stepper:
+    """torch's layer, called with sequences of one step."""
+    layer = make_layer(case, data).eval()
+    state: Any = None
+
+    def step(x: Tensor) -> Tensor:
+        nonlocal state
+        output, state = layer(x[:, None], state)
+        return output[:, 0]  # type: ignore[no-any-return]
+
+    return step
+
+
+def _torch_cell(case: Case, data: Data) -> Stepper:
+    """torch's single step."""
+    cell = make_cells(case, data)[0].eval()
+    state: Any = None
+
+    def step(x: Tensor) -> Tensor:
+        nonlocal state
+        state = cell(x, state)
+        return state[0] if case.cell == "lstm" else state  # type: ignore[no-any-return]
+
+    return step
+
+
+def _onnxruntime(case: Case, data: Data) -> Stepper:
+    """ONNX Runtime's operator for the layer, over one step; the state goes out and in again."""
+    from benchmarks.kernels.onnx_layers import step_runner
+
+    return step_runner(case.cell, torch_weights(data.stack), case.shape.batch_size)
+
+
+def _stepper(case: Case, data: Data) -> Stepper:
+    """Recurra's stepper: packed weights and the state in C++, without torch in between."""
+    try:
+        from recurra.kernels.stepper import Stepper as Packed  # type: ignore[import-not-found]
+    except ImportError:
+        raise Unable("recurra.kernels.stepper is not there") from None
+    packed = Packed(make_stack(case, data, "auto").eval(), batch_size=case.shape.batch_size)
+    return packed.step  # type: ignore[no-any-return]
+
+
+STEPPERS: dict[str, Callable[[Case, Data], Stepper]] = {
+    "recurra stepper": _stepper,
+    "recurra cell": _cell,
+    "recurra stack": _stack,
+    "torch": _torch,
+    "torch cell": _torch_cell,
+    "onnxruntime": _onnxruntime,
+}
+"""Contenders, ours first: the first one that is there is compared with the others."""
+
+
+class StepRecord(NamedTuple):
+    """What was measured of one step.
+
+    Attributes:
+        case: of one step; its rows are the streams.
+        samples: seconds of a step of all streams, by contender.
+        left_out: contenders without samples, and why.
+        findings: of the gate.
+        read: least seconds to read the weights once.
+    """
+
+    case: Case
+    samples: dict[str, list[float]]
+    left_out: dict[str, str]
+    findings: dict[str, Finding]
+    read: float
+
+    @property
+    def mine(self) -> str:
+        """The contender that is compared with the others."""
+        return next(name for name in STEPPERS if name in self.samples)
+
+    def seconds(self, name: str) -> float | None:
+        """Median of a contender's samples; None when it has none."""
+        return statistics.median(self.samples[name]) if name in self.samples else None
+
+    def ratio(self, name: str) -> float | None:
+        """How many times longer a contender takes, as the median over the rounds."""
+        return statistics.median(pair_ratios(self.samples[self.mine], self.samples[name])) if name in self.samples else None
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values with every sample, for JSON."""
+        streams = self.case.shape.batch_size
+        return {
+            **self.case.describe(),
+            "compared": self.mine,
+            "weight_bytes": weight_bytes(self.case),
+            "read_seconds": self.read,
+            "times_of_reading": {name: (self.seconds(name) or math.nan) / self.read for name in self.samples},
+            "samples": self.samples,
+            "median": {name: self.seconds(name) for name in self.samples},
+            "ratios": {name: self.ratio(name) for name in self.samples if name != self.mine},
+            "steps_per_second": {name: streams / (self.seconds(name) or math.nan) for name in self.samples},
+            "gate": {name: finding._asdict() for name, finding in self.findings.items()},
+            "left_out": self.left_out,
+        }
+
+
+def run_streaming(options: Options, report: Report) -> None:
+    """Measure, print and write `step.json`."""
+    cells = pick("cell", {cell: cell for cell in GATES}, options.cells or ("lstm", "gru"))
+    sizes = SIZES[1:2] if options.quick else SIZES
+    records = []
+    for streams, cell, size in itertools.product(STREAMS, cells, sizes):
+        case = Case(cell, Shape(streams, 1, size, size))
+        report.progress(f"step of {case}")
+        records.append(measure_step(case, options.effort))
+    for cell, streams in itertools.product(cells, STREAMS):
+        chosen = [record for record in records if record.case.cell == cell and record.case.shape.batch_size == streams]
+        report.print(_table(cell, streams, chosen))
+    targets = [
+        Target("one streamed step, lstm, over torch.nn.LSTM", _ratios(records, "torch", 1), least=10.0),
+        Target("one streamed step, lstm, over ONNX Runtime", _ratios(records, "onnxruntime", 1), least=2.0),
+        Target("64 streams, lstm, over torch.nn.LSTM", _ratios(records, "torch", 64)),
+        Target("64 streams, lstm, over ONNX Runtime", _ratios(records, "onnxruntime", 64)),
+    ]
+    report.print_targets(targets)
+    report.write("step", {"steps": [record.describe() for record in records]}, targets)
+
+
+def measure_step(case: Case, effort: Effort) -> StepRecord:
+    """Check the steppers and time them.
+
+    Raises:
+        RedGate: one of Recurra's is further off than allowed.
+    """
+    data = make_data(case)
+    steppers: dict[str, Stepper] = {}
+    left_out, findings = {}, {}
+    for name, make in STEPPERS.items():
+        try:
+            finding = check_step(make(case, data), case, data)
+            stepper = make(case, data)
+        except Unable as error:
+            left_out[name] = str(error)
+            continue
+        findings[name] = finding
+        if name.startswith("recurra"):
+            refuse(name, case, [finding])
+        if finding.passed:
+            steppers[name] = stepper
+        else:
+            left_out[name] = f"its values are wrong: {finding}"
+    x = data.x[:, 0].clone()
+    calls = {name: (lambda step=step: step(x)) for name, step in steppers.items()}
+    # What a server runs in: nothing is kept for gradients, and torch does not count changes.
+    with torch.inference_mode():
+        samples = interleave(calls, effort=effort)
+    return StepRecord(case, samples, left_out, findings, read_seconds(weight_bytes(case)))
+
+
+def check_step(step: Stepper, case: Case, data: Data) -> Finding:
+    """Some steps, one by one, against the float64 reference over them as a sequence; allowed is what the gate allows."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(case.shape.batch_size, GATE_STEPS, case.shape.input_size, generator=generator)
+    with torch.inference_mode():
+        mine = torch.stack([step(x[:, t].contiguous()).clone() for t in range(GATE_STEPS)], 1)
+        exact, _ = make_stack(case, data, "reference").double()(x.double())
+        rounded, _ = make_stack(case, data, "reference")(x)
+    return Finding("output", distance(mine, exact), FACTOR * max(distance(rounded, exact), ROUNDING))
+
+
+def _ratios(records: list[StepRecord], name: str, streams: int) -> list[float]:
+    chosen = [record for record in records if record.case.cell == "lstm" and record.case.shape.batch_size == streams]
+    return [ratio for record in chosen if (ratio := record.ratio(name)) is not None]
+
+
+def _table(cell: str, streams: int, records: list[StepRecord]) -> Any:
+    names = [name for name in STEPPERS if any(name in record.samples for record in records)]
+    rows = []
+    for record in records:
+        seconds = {name: record.seconds(name) for name in names}
+        row = [record.case.shape.hidden_size, f"{weight_bytes(record.case) / 2**10:,.0f}", f"{record.read * 1e6:.1f}"]
+        row.append(f"{(seconds[record.mine] or math.nan) / record.read:.1f}")
+        for name, value in seconds.items():
+            ratio = "" if name == record.mine else f" ({times(record.ratio(name))})"
+            row.append("-" if value is None else f"{value * 1e6:,.1f}{ratio}")
+        rows.append(row)
+    heads = ["H = I", "weights KiB", "read once", "times of that", *names]
+    title = f"{cell}, one step of {streams} stream{'s' if streams > 1 else ''}: microseconds"
+    made = table(title, heads, rows)
+    made.caption = "\n".join(sorted({f"{name}: {reason}" for record in records for name, reason in record.left_out.items()}))
+    made.caption_justify = "left"
+    return made

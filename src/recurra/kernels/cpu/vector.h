@@ -1,0 +1,244 @@
+// Vectors of numbers for one instruction set, and the elementary functions that gates need.
+//
+// This header and all that include it are compiled once an instruction set, each time inside another namespace
+// (RECURRA_ISA), so that nothing compiled for a newer processor is ever linked into code for an older one. For the same
+// reason no container or algorithm of the standard library is used here: its templates would be shared between the sets.
+//
+// Contraction of a * b + c is off; `fma` says where it is wanted. So a value does not depend on where it is inlined, and
+// results are the same for every division of the work.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__) || defined(__AVX512F__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#ifndef RECURRA_ISA
+#error "RECURRA_ISA names the namespace of the instruction set"
+#endif
+
+#define RECURRA_INLINE inline __attribute__((always_inline))
+
+namespace RECURRA_ISA {
+
+using std::ptrdiff_t;
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+constexpr int registers = 32;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32;
+constexpr int registers = 16;
+#elif defined(__aarch64__)
+constexpr int vector_bytes = 16;
+constexpr int registers = 32;
+#else
+constexpr int vector_bytes = 16;
+constexpr int registers = 16;
+#endif
+
+template <class T>
+struct Traits;
+template <>
+struct Traits<float> {
+  typedef float Vector __attribute__((vector_size(vector_bytes)));
+  typedef int32_t Bits __attribute__((vector_size(vector_bytes)));
+};
+template <>
+struct Traits<double> {
+  typedef double Vector __attribute__((vector_size(vector_bytes)));
+  typedef int64_t Bits __attribute__((vector_size(vector_bytes)));
+};
+
+template <class T>
+using Vector = typename Traits<T>::Vector;
+template <class T>
+using Bits = typename Traits<T>::Bits;
+
+// Numbers in a vector.
+template <class T>
+constexpr int width = vector_bytes / static_cast<int>(sizeof(T));
+
+template <class T>
+RECURRA_INLINE Vector<T> load(const T* from) {
+  Vector<T> v;
+  std::memcpy(&v, from, sizeof(v));
+  return v;
+}
+
+template <class T>
+RECURRA_INLINE void store(T* to, Vector<T> v) {
+  std::memcpy(to, &v, sizeof(v));
+}
+
+#if defined(__AVX512F__)
+RECURRA_INLINE Vector<float> load_some(const float* from, int count) {
+  return (Vector<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+}
+RECURRA_INLINE Vector<double> load_some(const double* from, int count) {
+  return (Vector<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), from);
+}
+RECURRA_INLINE void store_some(float* to, Vector<float> v, int count) {
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
+}
+RECURRA_INLINE void store_some(double* to, Vector<double> v, int count) {
+  _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1u << count) - 1), (__m512d)v);
+}
+#else
+template <class T>
+RECURRA_INLINE Vector<T> load_some(const T* from, int count) {
+  Vector<T> v{};
+  for (int i = 0; i < width<T>; ++i)
+    if (i < count) v[i] = from[i];
+  return v;
+}
+template <class T>
+RECURRA_INLINE void store_some(T* to, Vector<T> v, int count) {
+  for (int i = 0; i < width<T>; ++i)
+    if (i < count) to[i] = v[i];
+}
+#endif
+
+// The first `count` numbers (more than a vector holds: all of it), zeros behind them.
+template <class T>
+RECURRA_INLINE Vector<T> load(const T* from, int count) {
+  return count >= width<T> ? load(from) : load_some(from, count);
+}
+
+template <class T>
+RECURRA_INLINE void store(T* to, Vector<T> v, int count) {
+  count >= width<T> ? store(to, v) : store_some(to, v, count);
+}
+
+template <class T>
+RECURRA_INLINE Vector<T> fill(T value) {
+  return value - Vector<T>{};  // less zero changes no number, not even the sign of a zero, and costs nothing
+}
+
+// a * b + c, rounded once where the instruction set can.
+RECURRA_INLINE Vector<float> fma(Vector<float> a, Vector<float> b, Vector<float> c) {
+#if defined(__AVX512F__)
+  return (Vector<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (Vector<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (Vector<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+RECURRA_INLINE Vector<double> fma(Vector<double> a, Vector<double> b, Vector<double> c) {
+#if defined(__AVX512F__)
+  return (Vector<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX2__)
+  return (Vector<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__)
+  return (Vector<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+// 1 / x. On AVX-512, where a division of a whole register is slow, one step of Newton's method from 14 bits.
+RECURRA_INLINE Vector<float> reciprocal(Vector<float> x) {
+#if defined(__AVX512F__)
+  const Vector<float> start = (Vector<float>)_mm512_rcp14_ps((__m512)x);
+  return fma(fma(-x, start, fill(1.0f)), start, start);
+#else
+  return 1.0f / x;
+#endif
+}
+RECURRA_INLINE Vector<double> reciprocal(Vector<double> x) { return 1.0 / x; }
+
+// exp(x) = 2^n exp(r), |r| <= ln(2) / 2.
+template <class T>
+struct Exponent;
+
+template <>
+struct Exponent<float> {
+  static constexpr float log2e = 1.44269504088896341f, ln2_high = 0.693359375f, ln2_low = -2.12194440054690583e-4f;
+  static constexpr float rounder = 12582912.0f;  // 1.5 * 2^23: adding it leaves round(x) in the low bits
+  static constexpr int mantissa = 23;
+  static constexpr int32_t one = 0x3f800000;
+  static constexpr float limit = 87.0f;
+  static RECURRA_INLINE Vector<float> series(Vector<float> r) {  // (exp(r) - 1 - r) / r^2, Taylor: next term 5e-9
+    Vector<float> p = fill(1.98412698e-4f);
+    p = fma(p, r, fill(1.38888889e-3f));
+    p = fma(p, r, fill(8.33333333e-3f));
+    p = fma(p, r, fill(4.16666667e-2f));
+    p = fma(p, r, fill(1.66666667e-1f));
+    return fma(p, r, fill(0.5f));
+  }
+};
+
+template <>
+struct Exponent<double> {
+  static constexpr double log2e = 1.44269504088896340736, ln2_high = 6.93145751953125e-1, ln2_low = 1.42860682030941723212e-6;
+  static constexpr double rounder = 6755399441055744.0;
+  static constexpr int mantissa = 52;
+  static constexpr int64_t one = 0x3ff0000000000000;
+  static constexpr double limit = 700.0;
+  static RECURRA_INLINE Vector<double> series(Vector<double> r) {  // Taylor: next term 4e-18
+    Vector<double> p = fill(1.0 / 6227020800.0);
+    p = fma(p, r, fill(1.0 / 479001600.0));
+    p = fma(p, r, fill(1.0 / 39916800.0));
+    p = fma(p, r, fill(1.0 / 3628800.0));
+    p = fma(p, r, fill(1.0 / 362880.0));
+    p = fma(p, r, fill(1.0 / 40320.0));
+    p = fma(p, r, fill(1.0 / 5040.0));
+    p = fma(p, r, fill(1.0 / 720.0));
+    p = fma(p, r, fill(1.0 / 120.0));
+    p = fma(p, r, fill(1.0 / 24.0));
+    p = fma(p, r, fill(1.0 / 6.0));
+    return fma(p, r, fill(0.5));
+  }
+};
+
+template <class T>
+struct Parts {
+  Vector<T> scale, fraction;  // 2^n and exp(r) - 1
+};
+
+// NaN stays NaN; beyond the limit the exponential stands still.
+template <class T>
+RECURRA_INLINE Parts<T> exponential_parts(Vector<T> x) {
+  using E = Exponent<T>;
+  x = x > fill(E::limit) ? fill(E::limit) : x;
+  x = x < fill(-E::limit) ? fill(-E::limit) : x;
+  const Vector<T> shifted = fma(x, fill(E::log2e), fill(E::rounder));
+  const Vector<T> n = shifted - E::rounder;
+  Vector<T> r = fma(n, fill(-E::ln2_high), x);
+  r = fma(n, fill(-E::ln2_low), r);
+  const Bits<T> bits = ((Bits<T>)shifted << E::mantissa) + E::one;
+  return {(Vector<T>)bits, fma(E::series(r), r * r, r)};
+}
+
+template <class T>
+RECURRA_INLINE Vector<T> exponential(Vector<T> x) {
+  const Parts<T> e = exponential_parts<T>(x);
+  return fma(e.scale, e.fraction, e.scale);
+}
+
+template <class T>
+RECURRA_INLINE Vector<T> sigmoid(Vector<T> x) {
+  return reciprocal(exponential<T>(-x) + T(1));
+}
+
+// tanh(x) = e / (e + 2) with e = exp(2 x) - 1, which keeps its digits near zero.
+template <class T>
+RECURRA_INLINE Vector<T> hyperbolic_tangent(Vector<T> x) {
+  const Parts<T> e = exponential_parts<T>(x + x);
+  const Vector<T> less_one = fma(e.scale, e.fraction, e.scale - T(1));
+  const Vector<T> value = less_one * reciprocal(less_one + T(2));
+  // Beyond 20 the value is 1 to the last bit, and the quotient of huge numbers is not.
+  const Vector<T> far = fill(T(20));
+  return x > far ? fill(T(1)) : (x < -far ? fill(T(-1)) : value);
+}
+
+}  // namespace RECURRA_ISA

@@ -1,0 +1,142 @@
+"""The compiled elementwise scans with their input product: tensors handed to the extension as addresses.
+
+The torch operators made of them, with gradients, are in `custom_op.py`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from recurra.kernels.elementwise_scan.units import UNITS
+from recurra.kernels.linear_scan.compiled import ScanCall, address, dense, is_empty, run, where_rows_stand
+from recurra.shapes import Tensor
+
+__all__ = ["Arguments", "Gradients", "run_backward", "run_forward"]
+
+
+class Arguments(NamedTuple):
+    """What a call is given.
+
+    Attributes:
+        unit: a name of `UNITS`.
+        x: (B, T, F).
+        w_ih: (G*H, F).
+        b_ih: (G*H,).
+        parameters: (K, H), or None.
+        state: (B, H).
+        begin: (B, H) what resets begin with; zeros when None.
+        lengths: (B,) integers, or None.
+        resets: (B, T) booleans, or None.
+        reverse: read from the last step to the first.
+    """
+
+    unit: str
+    x: Tensor
+    w_ih: Tensor
+    b_ih: Tensor
+    parameters: Tensor | None
+    state: Tensor
+    begin: Tensor | None
+    lengths: Tensor | None
+    resets: Tensor | None
+    reverse: bool
+
+
+class Gradients(NamedTuple):
+    """Gradients of a call's inputs; empty where there is no input, or its gradient was not asked for."""
+
+    x: Tensor
+    w_ih: Tensor
+    b_ih: Tensor
+    parameters: Tensor
+    state: Tensor
+    begin: Tensor
+
+
+def run_forward(given: Arguments) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs (B, T, H), states of all steps (the same; empty when they are the outputs), and the last state (B, H)."""
+    given = _prepared(given)
+    x, state = given.x, given.state
+    output, last = x.new_empty(*x.shape[:2], state.shape[1]), x.new_empty(state.shape)
+    states = x.new_empty(0) if UNITS[given.unit].output is None else torch.empty_like(output)
+    if is_empty(x):
+        return output, states, last.copy_(state)
+    call = _call(given)._replace(
+        states=address(states if states.numel() else output), output=address(output), last=address(last)
+    )
+    run(call, x.dtype, backward=False)
+    return output, states, last
+
+
+def run_backward(given: Arguments, states: Tensor, d_output: Tensor, d_last: Tensor, *, input_gradient: bool) -> Gradients:
+    """Gradients of everything that `run_forward` was given, from those of what it returned, and from all states."""
+    given = _prepared(given)
+    x = given.x
+    found = Gradients(
+        x.new_empty(x.shape if input_gradient else 0),
+        *(x.new_empty(0 if each is None else each.shape) for each in (given.w_ih, given.b_ih, given.parameters, given.state, given.begin)),
+    )
+    if is_empty(x):
+        for gradient in found:
+            gradient.zero_()
+        found.state.copy_(d_last)
+        return found
+    states, d_output, d_last = states.contiguous(), d_output.contiguous(), d_last.contiguous()
+    call = _call(given)._replace(
+        states=address(states),
+        grad_output=address(d_output),
+        grad_last=address(d_last),
+        grad_state=address(found.state),
+        grad_begin=0 if given.begin is None else address(found.begin),
+        grad_parameters=address(found.parameters),
+        grad_x=address(found.x) if input_gradient else 0,
+        grad_weight=address(found.w_ih),
+        grad_bias=address(found.b_ih),
+    )
+    run(call, x.dtype, backward=True)
+    return found
+
+
+def _prepared(given: Arguments) -> Arguments:
+    """With every tensor laid out as the extension reads it."""
+    lengths, resets = where_rows_stand(given.lengths, given.resets)
+    return given._replace(
+        x=dense(given.x),
+        w_ih=given.w_ih.contiguous(),
+        b_ih=given.b_ih.contiguous(),
+        parameters=None if given.parameters is None else given.parameters.contiguous(),
+        state=given.state.contiguous(),
+        begin=None if given.begin is None else given.begin.contiguous(),
+        lengths=lengths,
+        resets=resets,
+    )
+
+
+def _call(given: Arguments) -> ScanCall:
+    batch_size, steps, features = given.x.shape
+    hidden_size = given.state.shape[1]
+    return ScanCall(
+        UNITS[given.unit].number,
+        batch_size,
+        steps,
+        hidden_size,
+        given.reverse,
+        torch.get_num_threads(),
+        address(given.lengths),
+        address(given.resets),
+        address(given.state),
+        address(given.begin),
+        address(given.parameters),
+        states=0,
+        output=0,
+        last=0,
+        features=features,
+        products=len(given.w_ih) // hidden_size,
+        x=address(given.x),
+        x_row=given.x.stride(0),
+        x_step=given.x.stride(1),
+        weight=address(given.w_ih),
+        bias=address(given.b_ih),
+    )

@@ -1,0 +1,166 @@
+"""The compiled elementwise scans as torch operators: shapes for tracing, gradients, second derivatives, vmap.
+
+`recurra::elementwise_scan` and its gradient are opaque to torch.compile and torch.export: one node, whatever the number of
+steps. The gradient's own derivative is taken through operations over the whole sequence around `recurra::linear_scan`; that
+of a unit that is not linear in its state (IndRNN) through the reference, step by step.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from recurra.kernels.elementwise_scan.aten import elementwise_scan_aten
+from recurra.kernels.elementwise_scan.compiled import Arguments, run_backward, run_forward
+from recurra.kernels.elementwise_scan.reference import elementwise_scan_reference
+from recurra.kernels.elementwise_scan.units import UNITS, ScanWeights
+from recurra.kernels.linear_scan.custom_op import in_rows, linear_scan, rows_apart, transformable, widened
+from recurra.kernels.loop import Resets
+from recurra.shapes import Tensor
+
+__all__ = ["elementwise_scan", "elementwise_scan_backward"]
+
+_GIVEN = (
+    "str unit, Tensor x, Tensor w_ih, Tensor b_ih, Tensor? parameters, Tensor state, Tensor? begin, Tensor? lengths, Tensor? resets, "
+    "bool reverse"
+)
+
+
+@torch.library.custom_op(
+    "recurra::elementwise_scan", mutates_args=(), device_types="cpu", schema=f"({_GIVEN}) -> (Tensor, Tensor, Tensor)"
+)
+def _elementwise_scan(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs, states of all steps (empty when they are the outputs) and last state; see `Arguments`."""
+    arguments = Arguments(*given)
+    output, states, last = run_forward(_widened(arguments))
+    dtype = arguments.x.dtype
+    return output.to(dtype), states.to(dtype), last.to(dtype)
+
+
+@_elementwise_scan.register_fake
+def _(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    arguments = Arguments(*given)
+    x, state = arguments.x, arguments.state
+    shape = (*x.shape[:2], state.shape[1])
+    return x.new_empty(shape), x.new_empty(0 if UNITS[arguments.unit].output is None else shape), x.new_empty(state.shape)
+
+
+@torch.library.custom_op(
+    "recurra::elementwise_scan_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"({_GIVEN}, Tensor states, Tensor d_output, Tensor d_last, bool input_gradient)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+def _elementwise_scan_backward(*given: Any) -> tuple[Tensor, ...]:
+    """Gradients of x (empty if not asked for), w_ih, b_ih, the parameters, the state and `begin` (empty when None)."""
+    arguments, (states, d_output, d_last, input_gradient) = Arguments(*given[:10]), given[10:]
+    wide = [tensor for tensor in widened(states, d_output, d_last) if tensor is not None]
+    found = run_backward(_widened(arguments), *wide, input_gradient=input_gradient)
+    return tuple(gradient.to(arguments.x.dtype) for gradient in found)
+
+
+@_elementwise_scan_backward.register_fake
+def _(*given: Any) -> tuple[Tensor, ...]:
+    arguments, input_gradient = Arguments(*given[:10]), given[13]
+    x = arguments.x
+    rest = (arguments.w_ih, arguments.b_ih, arguments.parameters, arguments.state, arguments.begin)
+    return x.new_empty(x.shape if input_gradient else 0), *(x.new_empty(0 if each is None else each.shape) for each in rest)
+
+
+def _widened(given: Arguments) -> Arguments:
+    numbers = ("x", "w_ih", "b_ih", "parameters", "state", "begin")
+    return given._replace(**dict(zip(numbers, widened(*(getattr(given, name) for name in numbers)), strict=True)))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    given = Arguments(*inputs)
+    states = output[0] if UNITS[given.unit].output is None else output[1]
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(*given[1:9], states)
+    ctx.unit, ctx.reverse = given.unit, given.reverse
+
+
+def _backward(ctx: Any, d_output: Tensor, _: Tensor, d_last: Tensor) -> tuple[Any, ...]:
+    *given, states = ctx.saved_tensors
+    needed = ctx.needs_input_grad
+    found = elementwise_scan_backward(ctx.unit, *given, ctx.reverse, states, d_output, d_last, bool(needed[1]))
+    x, w_ih, b_ih, parameters, state, begin = (each if wanted else None for each, wanted in zip(found, needed[1:7], strict=True))
+    return None, x, w_ih, b_ih, parameters, state, begin, None, None, None
+
+
+def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    given, (_, d_output, d_last, input_gradient) = Arguments(*inputs[:10]), inputs[10:]
+    ctx.save_for_backward(*given[1:9], d_output, d_last)
+    ctx.unit, ctx.reverse, ctx.input_gradient = given.unit, given.reverse, input_gradient
+
+
+def _second_backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
+    # The gradient as a function of all it depends on, differentiated. Inputs that are None take no part.
+    *inputs, lengths, resets, d_output, d_last = ctx.saved_tensors
+    there = [number for number, each in enumerate(inputs) if each is not None]
+
+    def gradient(d_output: Tensor, d_last: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        _, pull = torch.func.vjp(partial(_composed, ctx.unit, there, lengths, resets, ctx.reverse), *values)
+        found: tuple[Tensor, ...] = pull((d_output, d_last))
+        return found
+
+    found, pull = torch.func.vjp(gradient, d_output, d_last, *(inputs[number] for number in there))
+    wanted = [torch.zeros_like(mine) if number == 0 and not ctx.input_gradient else upstream[number] for number, mine in zip(there, found, strict=True)]
+    back, last, *rest = pull(tuple(wanted))
+    by_input = dict(zip(there, rest, strict=True))
+    return None, *(by_input.get(number) for number in range(6)), None, None, None, None, back, last, None
+
+
+def _composed(
+    unit: str, there: list[int], lengths: Tensor | None, resets: Tensor | None, reverse: bool, *values: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same scan of operations that can be differentiated again."""
+    given: list[Tensor | None] = [None] * 6
+    for number, value in zip(there, values, strict=True):
+        given[number] = value
+    x, w_ih, b_ih, parameters, state, begin = given
+    assert x is not None and w_ih is not None and b_ih is not None and state is not None  # noqa: PT018 - for the type checker
+    starts = None if resets is None else Resets(resets, torch.zeros_like(state) if begin is None else begin)
+    weights = ScanWeights(w_ih, b_ih, parameters)
+    compute = elementwise_scan_reference if UNITS[unit].coefficients is None else partial(elementwise_scan_aten, scan=_linear)
+    return compute(x, state, weights, unit=unit, lengths=lengths, resets=starts, reverse=reverse)
+
+
+def _linear(
+    a: Tensor, b: Tensor, state: Tensor, *, lengths: Tensor | None, resets: Resets | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    where, begin = (None, None) if resets is None else resets
+    output, last = linear_scan(a, b, state, begin, lengths, where, reverse)
+    return output, last
+
+
+def _mapped(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+    if any(dim is not None for dim in in_dims[2:5]):
+        return _one_by_one(elementwise_scan, info.batch_size, in_dims, arguments)
+    # The same weights for all: more rows.
+    given, dims = Arguments(*arguments), Arguments(*in_dims)
+    rows = {name: in_rows(getattr(given, name), getattr(dims, name), info.batch_size) for name in ("x", "state", "begin", "lengths", "resets")}
+    return rows_apart(elementwise_scan(*given._replace(**rows)), info.batch_size)
+
+
+def _mapped_backward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+    # Gradients of shared weights are sums over rows, so those of single samples cannot share a call.
+    return _one_by_one(elementwise_scan_backward, info.batch_size, in_dims, arguments)
+
+
+def _one_by_one(function: Any, size: int, in_dims: tuple[int | None, ...], arguments: tuple[Any, ...]) -> tuple[Any, Any]:
+    results = [
+        function(*(each if dim is None else each.select(dim, number) for each, dim in zip(arguments, in_dims, strict=True)))
+        for number in range(size)
+    ]
+    return tuple(torch.stack(each) for each in zip(*results, strict=True)), (0,) * len(results[0])
+
+
+elementwise_scan = transformable(_elementwise_scan, _save, _backward, _mapped)
+"""`recurra::elementwise_scan`: see `Arguments`; -> (outputs, states of all steps or empty, last state)."""
+
+elementwise_scan_backward = transformable(_elementwise_scan_backward, _save_backward, _second_backward, _mapped_backward)
+"""`recurra::elementwise_scan_backward`: the same, states, d_output, d_last, input_gradient -> gradients of all."""

@@ -1,0 +1,101 @@
+"""The linear scan over whole sequences: checks, and dispatches to a backend."""
+
+from __future__ import annotations
+
+import torch
+
+from recurra.errors import BackendUnavailable
+from recurra.kernels.backend import BACKENDS, Choice, check_backend
+from recurra.kernels.compiled import UNAVAILABLE
+from recurra.kernels.dispatch import check_input
+from recurra.kernels.linear_scan.aten import linear_scan_aten
+from recurra.kernels.linear_scan.custom_op import linear_scan
+from recurra.kernels.linear_scan.reference import linear_scan_reference
+from recurra.kernels.loop import Resets
+from recurra.shapes import Float, Int, Tensor
+
+__all__ = ["choose_scan", "linear_scan_recurrence"]
+
+CHUNKED_STEPS = 16
+"""Steps from which a scan in chunks is faster than a Python loop (measured, B=8, H=128, training step)."""
+
+
+def linear_scan_recurrence(
+    a: Float[Tensor, "B T H"],
+    b: Float[Tensor, "B T H"],
+    state: Float[Tensor, "B H"],
+    *,
+    lengths: Int[Tensor, " B"] | None = None,
+    resets: Resets | None = None,
+    reverse: bool = False,
+    backend: str = "auto",
+) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"]]:
+    """The linear recurrence of every unit by itself, over all steps of all rows.
+
+        h' = a h + b
+
+    Args:
+        a: factors, any numbers; what stands beyond a row's length means nothing (NaN included).
+        b: terms, the same.
+        state: the state before the first step read.
+        lengths: real steps of each row, on any device, unsorted, 0 allowed; None when all are real.
+        resets: where inside the sequences the state starts anew, and the tensor (B, H) that it starts with.
+        reverse: read each row from its own last real step to its first.
+        backend: "auto", or a name of `BACKENDS`.
+
+    Returns:
+        States in the order of the input, zero in the padding, and the state after the last step read (of a row of length
+        zero: the state it came with).
+
+    Raises:
+        BackendUnavailable: the backend named cannot run this.
+        ValueError: shapes that do not fit.
+
+    Source: Martin & Cundy 2018, equation 1; Blelloch 1990, section 1.4.
+    """
+    if a.shape != b.shape or a.shape[2] != state.shape[1]:
+        raise ValueError(f"a, b and the state must be of shapes (B, T, H) twice and (B, H), not {tuple(a.shape)}, {tuple(b.shape)} and {tuple(state.shape)}.")
+    check_input(a, (state,), state.shape[1], lengths, resets)
+    chosen = choose_scan("linear_scan", backend, a.device, steps=a.shape[1]).backend
+    if a.shape[0] * a.shape[1] == 0:
+        return b, state
+    if chosen == "cpu":
+        where, begin = (None, None) if resets is None else resets
+        return linear_scan(a, b, state, begin, lengths, where, reverse)
+    compute = linear_scan_aten if chosen == "aten" else linear_scan_reference
+    return compute(a, b, state, lengths=lengths, resets=resets, reverse=reverse)
+
+
+def choose_scan(operation: str, requested: str, device: torch.device | None = None, *, steps: int | None = None, linear: bool = True) -> Choice:
+    """The backend of one call of a scan.
+
+    Args:
+        operation: name of the scan, for the messages.
+        requested: "auto" or a name of `BACKENDS`.
+        device: of the tensors; None for a CPU.
+        steps: T of the call; None when it is not known yet (many).
+        linear: whether the state is linear in the state before.
+
+    Raises:
+        SettingsError: there is no backend of this name.
+        BackendUnavailable: the backend was named and cannot run it.
+    """
+    check_backend(requested)
+    here = device is None or device.type == "cpu"
+    against = {
+        "cpu": (UNAVAILABLE or "") if here else "its tensors are not on a CPU",
+        "aten": "" if linear else "its state is not linear in the state before, so torch has nothing for all steps at once",
+        "reference": "",
+    }
+    if requested != "auto":
+        reason = against.get(requested, "it has no such kernel")
+        if reason:
+            raise BackendUnavailable(f"The backend {requested!r} cannot run {operation}: {reason}. Use backend 'auto' or 'reference'.")
+        return Choice(requested, f"asked for by name: {BACKENDS[requested]}")
+    if steps == 1:
+        return Choice("reference", "a single step has nothing to fuse, and plain PyTorch starts faster")
+    if not against["cpu"]:
+        return Choice("cpu", "the fastest that can run this: one compiled kernel for all steps")
+    if linear and (steps is None or steps >= CHUNKED_STEPS):
+        return Choice("aten", f"{against['cpu']}; torch's own operations over chunks of steps are the fastest left")
+    return Choice("reference", f"{against['cpu']}; a Python loop over the steps in plain PyTorch remains")
