@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from recurra.cells.standard import StandardCell
 from recurra.kernels.elman.operator import elman_recurrence
-from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
 from recurra.kernels.state import ElmanState
 from recurra.shapes import Tensor
 
@@ -18,39 +19,19 @@ class ElmanCell(StandardCell):
 
     The arguments are those of `StandardCell`.
 
+    Parameters: H(F + H + 2). A step of a row: 2H(F + H) floating-point operations in its products.
+
     Source: Elman 1990.
     """
 
     state_type: ClassVar[type[Any]] = ElmanState
     operation: ClassVar[str] = "elman"
+    recurrence: ClassVar[Callable[..., tuple[Tensor, Any]]] = elman_recurrence
     gates: ClassVar[int] = 1
-    nonlinearity: ClassVar[str] = "tanh"
-
-    def _run(
-        self,
-        x: Tensor,
-        state: Any,
-        weights: RecurrentWeights,
-        *,
-        lengths: Tensor | None,
-        resets: Resets | None,
-        reverse: bool,
-        noise: RecurrentNoise | None,
-    ) -> tuple[Tensor, ElmanState]:
-        return elman_recurrence(
-            x,
-            state,
-            weights,
-            nonlinearity=self.nonlinearity,
-            lengths=lengths,
-            resets=resets,
-            reverse=reverse,
-            noise=noise,
-            backend=self.backend,
-        )
 
 
 class ElmanReluCell(ElmanCell):
     """Elman's network with relu in place of tanh (torch.nn.RNN(nonlinearity="relu"))."""
 
-    nonlinearity: ClassVar[str] = "relu"
+    operation: ClassVar[str] = "elman_relu"
+    recurrence: ClassVar[Callable[..., tuple[Tensor, Any]]] = partial(elman_recurrence, nonlinearity="relu")

@@ -71,7 +71,7 @@ class QRNNCell(ScanCell):
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step: c learned when the cell was made so, else zeros; zeros for x."""
-        c = self.initial_c.expand(batch_size, -1) if self.initialization.learn_state else self.weight_ih.new_zeros(batch_size, self.hidden_size)
+        c = self._initial(batch_size)
         return MemoryState(c) if self.window == 1 else QRNNState(c, c.new_zeros(batch_size, self.input_size))
 
     def forward(

@@ -51,9 +51,7 @@ class ScanCell(Cell):
     forget_gate: ClassVar[int | None] = None
     unbiased: ClassVar[tuple[int, ...]] = ()
 
-    def __init__(
-        self, input_size: int, hidden_size: int, *, initialization: Initialization | None = None, backend: str = "auto"
-    ) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, initialization: Initialization | None = None, backend: str = "auto") -> None:
         super().__init__(input_size, hidden_size)
         self.initialization = Initialization() if initialization is None else initialization
         self.backend = backend
@@ -87,7 +85,7 @@ class ScanCell(Cell):
     def reset_parameters(self) -> None:
         """Draw the weights anew, as `initialization` says."""
         if self.initialization.scheme == "orthogonal":
-            for gate in self.weight_ih.split(self.hidden_size):
+            for gate in torch.split(self.weight_ih, self.hidden_size):
                 nn.init.xavier_uniform_(gate)
             self.bias_ih.zero_()
         else:
@@ -105,18 +103,19 @@ class ScanCell(Cell):
 
     def _set_forget_bias(self, value: float) -> None:
         if self.forget_gate is None:
-            raise SettingsError(
-                f"forget_bias={value} means nothing for {type(self).__name__}, which has no forget gate: leave it out."
-            )
+            raise SettingsError(f"forget_bias={value} means nothing for {type(self).__name__}, which has no forget gate: leave it out.")
         place = sum(self.biased[: self.forget_gate])
         self.bias_ih.view(-1, self.hidden_size)[place] = value
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step: learned when the cell was made so, else zeros."""
-        name, *_ = self.state_type._fields
+        return self.state_type(self._initial(batch_size))
+
+    def _initial(self, batch_size: int) -> Tensor:
         if self.initialization.learn_state:
-            return self.state_type(getattr(self, f"initial_{name}").expand(batch_size, -1))
-        return self.state_type(self.weight_ih.new_zeros(batch_size, self.hidden_size))
+            learned: Tensor = getattr(self, f"initial_{self.state_type._fields[0]}")
+            return learned.expand(batch_size, -1)
+        return self.weight_ih.new_zeros(batch_size, self.hidden_size)
 
     def step(self, x: Float[Tensor, "B F"], state: Any) -> tuple[Float[Tensor, "B H"], Any]:
         """One step; see `Cell.step`."""
@@ -141,16 +140,14 @@ class ScanCell(Cell):
         output, last = self._scan(x, state[0], lengths=lengths, reset=reset, reverse=reverse)
         return output, self.state_type(last)
 
-    def _scan(
-        self, x: Tensor, state: Tensor, *, lengths: Tensor | None, reset: Tensor | None, reverse: bool
-    ) -> tuple[Tensor, Tensor]:
+    def _scan(self, x: Tensor, state: Tensor, *, lengths: Tensor | None, reset: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:
         return elementwise_scan_recurrence(
             x,
             state,
             ScanWeights(self.weight_ih, self._biases(), self._parameters_of_units()),
             unit=self.unit,
             lengths=lengths,
-            resets=None if reset is None else Resets(reset, self.initial_state(x.shape[0])[0]),
+            resets=None if reset is None else Resets(reset, self._initial(x.shape[0])),
             reverse=reverse,
             backend=self.backend,
         )
@@ -159,7 +156,7 @@ class ScanCell(Cell):
         """Of all gates: zeros where a gate has none."""
         if all(self.biased):
             return self.bias_ih
-        given, zeros = iter(self.bias_ih.split(self.hidden_size)), self.bias_ih.new_zeros(self.hidden_size)
+        given, zeros = iter(torch.split(self.bias_ih, self.hidden_size)), self.bias_ih.new_zeros(self.hidden_size)
         return torch.cat([next(given) if biased else zeros for biased in self.biased])
 
     def explain_backend(self) -> str:

@@ -13,8 +13,8 @@ from recurra.cells.initialization import Initialization, initialize
 from recurra.cells.noise import check_rate, draw_noise, drop_weights
 from recurra.errors import SettingsError
 from recurra.kernels.backend import Choice, Needs, choose
-from recurra.kernels.dispatch import FUSED, choose_reference
-from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
+from recurra.kernels.directions import Direction, run_directions
+from recurra.kernels.loop import RecurrentWeights
 from recurra.shapes import Bool, Float, Int, Tensor
 
 __all__ = ["StandardCell"]
@@ -160,6 +160,18 @@ class StandardCell(Cell):
         Raises:
             BackendUnavailable: the backend named cannot run this call.
         """
+        output, (state,) = run_directions(
+            self.operation,
+            type(self).recurrence,
+            x,
+            [self.direction(x, state, reset=reset, reverse=reverse)],
+            lengths=lengths,
+            backend=self.backend,
+        )
+        return output, state
+
+    def direction(self, x: Float[Tensor, "B T F"], state: Any = None, *, reset: Tensor | None = None, reverse: bool = False) -> Direction:
+        """What a call of this cell brings to `run_directions`; noise is drawn anew. The arguments are those of `forward`."""
         noise = draw_noise(
             x,
             self._zoned_sizes(),
@@ -168,29 +180,8 @@ class StandardCell(Cell):
             training=self.training,
         )
         weight_hh = drop_weights(self.weight_hh, self.weight_dropout) if self.training else self.weight_hh
-        return self._run(
-            x,
-            self.initial_state(len(x)) if state is None else state,
-            self._weights(weight_hh),
-            lengths=lengths,
-            resets=self._resets(reset),
-            reverse=reverse,
-            noise=noise,
-        )
-
-    def _run(
-        self,
-        x: Tensor,
-        state: Any,
-        weights: Any,
-        *,
-        lengths: Tensor | None,
-        resets: Resets | None,
-        reverse: bool,
-        noise: RecurrentNoise | None,
-    ) -> tuple[Tensor, Any]:
-        """Call the cell's operation."""
-        return type(self).recurrence(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise, backend=self.backend)
+        start = self.initial_state(len(x)) if state is None else state
+        return Direction(start, self._weights(weight_hh), self._resets(reset), noise, reverse)
 
     def explain_backend(self) -> str:
         """What computes this cell as it stands (training or evaluation), and why."""
@@ -198,10 +189,8 @@ class StandardCell(Cell):
         return f"{choice.backend}: {choice.reason}"
 
     def _choose(self, *, training: bool) -> Choice:
-        if self.operation not in FUSED:
-            return choose_reference(self.operation, self.backend)
         needs = Needs(recurrent_dropout=training and self.recurrent_dropout > 0, zoneout=self.zoneout > 0)
-        return choose(self.operation, self.backend, needs)
+        return choose(self.operation, self.backend, needs, device=self.weight_hh.device.type)
 
     def extra_repr(self) -> str:
         """Sizes, and the options that are not at their default."""

@@ -8,14 +8,25 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from recurra.errors import BackendUnavailable, SettingsError, nearest
+from recurra.kernels.compiled import UNAVAILABLE, instruction_set
 
-__all__ = ["BACKENDS", "Choice", "Needs", "available_backends", "check_backend", "choose"]
+__all__ = ["BACKENDS", "OPERATIONS", "Choice", "Needs", "available_backends", "check_backend", "choose"]
 
 BACKENDS = {
     "reference": "a Python loop over the steps in plain PyTorch: every option, any device, any order of derivative",
     "aten": "torch's own fused operation: one call for all steps",
+    "cpu": "compiled kernels: every option, on a CPU",
 }
 """Names of the backends, and what they are."""
+
+OPERATIONS = {
+    **dict.fromkeys(("elman", "elman_relu", "lstm", "gru"), ("cpu", "aten", "reference")),
+    **dict.fromkeys(
+        ("layernorm_lstm", "layernorm_gru", "gru_reset_before", "projected_lstm", "peephole_lstm", "slstm"),
+        ("reference",),
+    ),
+}
+"""Names of the recurrences, and the backends that each has, the fastest first."""
 
 
 class Needs(NamedTuple):
@@ -35,7 +46,7 @@ class Choice(NamedTuple):
 
 def available_backends() -> list[str]:
     """Names of the backends that can run on this machine."""
-    return list(BACKENDS)
+    return [name for name in BACKENDS if name != "cpu" or UNAVAILABLE is None]
 
 
 def check_backend(name: str) -> None:
@@ -44,31 +55,44 @@ def check_backend(name: str) -> None:
         raise SettingsError(f"There is no backend {name!r}: use auto, {', '.join(BACKENDS)}.{nearest(name, BACKENDS)}")
 
 
-def choose(operation: str, requested: str, needs: Needs, *, steps: int | None = None) -> Choice:
+def choose(operation: str, requested: str, needs: Needs | None = None, *, device: str = "cpu") -> Choice:
     """The backend for one call.
 
     Args:
-        operation: name of the recurrence (lstm, gru, elman), for the message.
+        operation: a name of `OPERATIONS`.
         requested: "auto" or a name of `BACKENDS`.
-        needs: the options in force.
-        steps: T of the call; None when it is not known yet (many).
+        needs: the options in force; None for none.
+        device: type of the device that the tensors are on.
 
     Raises:
         SettingsError: there is no backend of this name.
         BackendUnavailable: the backend was named and cannot do what is needed.
     """
     check_backend(requested)
-    missing = " and ".join(name.replace("_", " ") for name, needed in needs._asdict().items() if needed)
-    if requested == "reference":
-        return Choice("reference", f"asked for by name: {BACKENDS['reference']}")
-    if requested == "auto" and steps == 1:
-        return Choice("reference", "a single step has nothing to fuse, and plain PyTorch starts faster")
-    if not missing:
-        asked = "asked for by name" if requested == "aten" else "the fastest that can run this"
-        return Choice("aten", f"{asked}: {BACKENDS['aten']}")
-    if requested == "auto":
-        return Choice("reference", f"torch's fused {operation} has no {missing}: {BACKENDS['reference']}")
+    refusals = {}
+    for name in OPERATIONS[operation]:
+        refusal = _refusal(name, operation, needs or Needs(), device)
+        if refusal is None and requested in {name, "auto"}:
+            return Choice(name, _reason(name, asked=requested == name, refusals=refusals))
+        if refusal is not None:
+            refusals[name] = refusal
+    why = refusals.get(requested, f"there is none for {operation}, only {' and '.join(OPERATIONS[operation])}")
     raise BackendUnavailable(
-        f"The backend 'aten' cannot run this {operation}: torch's fused operation has no {missing}. "
-        "Use backend 'auto' or 'reference', or leave that option out."
+        f"The backend {requested!r} cannot run this {operation}: {why}. "
+        "Use backend 'auto' or 'reference', or leave out what it cannot do."
     )
+
+
+def _refusal(name: str, operation: str, needs: Needs, device: str) -> str | None:
+    """Why a backend cannot run a call; None when it can."""
+    if name == "cpu":
+        return UNAVAILABLE or (None if device == "cpu" else f"the compiled kernels run on a CPU, and the input is on {device}")
+    missing = " and ".join(option.replace("_", " ") for option, needed in needs._asdict().items() if needed)
+    return f"torch's fused {operation} has no {missing}" if name == "aten" and missing else None
+
+
+def _reason(name: str, *, asked: bool, refusals: dict[str, str]) -> str:
+    what = f"{BACKENDS[name]} ({instruction_set()} instructions)" if name == "cpu" else BACKENDS[name]
+    if asked:
+        return f"asked for by name: {what}"
+    return "; ".join([*refusals.values(), what]) if refusals else f"the fastest that can run this: {what}"

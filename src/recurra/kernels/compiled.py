@@ -23,10 +23,10 @@ else:
 
 __all__ = ["FIELDS", "UNAVAILABLE", "Arguments", "Gradients", "instruction_set", "run_backward", "run_forward", "saved_width"]
 
-FIELDS = {"elman_tanh": 1, "elman_relu": 1, "gru": 1, "lstm": 2}
+FIELDS = {"elman": 1, "elman_relu": 1, "gru": 1, "lstm": 2}
 """Operations, and the tensors of their states."""
 
-_SAVED = {"elman_tanh": 1, "elman_relu": 1, "gru": 4, "lstm": 5}
+_SAVED = {"elman": 1, "elman_relu": 1, "gru": 4, "lstm": 5}
 """Planes of a hidden size's numbers that a real step saves for the backward pass."""
 
 

@@ -18,7 +18,15 @@ from recurra.shapes import Tensor
 __all__ = ["recurrence"]
 
 
-@torch.library.custom_op("recurra::recurrence", mutates_args=(), device_types="cpu")
+_GIVEN = (
+    "str operation, Tensor x, Tensor? lengths, Tensor[] weights, Tensor[] states, Tensor[] resets, Tensor[] reset_states, "
+    "Tensor[] dropouts, Tensor[] zones, float[] zone_rates, bool[] reverse"
+)
+
+
+@torch.library.custom_op(
+    "recurra::recurrence", mutates_args=(), device_types="cpu", schema=f"({_GIVEN}, bool saving) -> (Tensor, Tensor, Tensor)"
+)
 def recurrence(
     operation: str,
     x: Tensor,
@@ -66,7 +74,12 @@ def _(
     )
 
 
-@torch.library.custom_op("recurra::recurrence_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op(
+    "recurra::recurrence_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"({_GIVEN}, Tensor output, Tensor saved, Tensor d_output, Tensor d_last, bool input_gradient) -> Tensor[]",
+)
 def recurrence_backward(
     operation: str,
     x: Tensor,
@@ -148,7 +161,7 @@ def _restored(ctx: Any) -> tuple[Arguments, Tensor, Tensor]:
     return ctx.given._replace(x=x, lengths=lengths, **dict(zip(names, lists, strict=True))), output, saved
 
 
-def _backward(ctx: Any, d_output: Tensor | None, d_last: Tensor | None, _: Tensor) -> tuple[Any, ...]:
+def _backward(ctx: Any, d_output: Tensor | None, d_last: Tensor | None, _: None) -> tuple[Any, ...]:
     given, output, saved = _restored(ctx)
     if d_output is None:
         d_output = torch.zeros_like(output)

@@ -6,17 +6,12 @@ from typing import Any
 
 import torch
 
-from recurra.errors import BackendUnavailable
-from recurra.kernels.backend import BACKENDS, Choice, Needs, check_backend, choose
+from recurra.kernels.backend import Needs, choose
 from recurra.kernels.lengths import check_lengths
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.shapes import Tensor
 
-__all__ = ["FUSED", "check_input", "choose_backend", "choose_reference"]
-
-FUSED = ("elman", "gru", "lstm")
-"""Operations that torch has fused. All others have their reference alone."""
-
+__all__ = ["check_input", "choose_backend"]
 
 def check_input(x: Tensor, state: tuple[Any, ...], features: int, lengths: Tensor | None, resets: Resets | None) -> None:
     """The shapes that belong together.
@@ -50,25 +45,9 @@ def check_resets(where: Tensor, batch_size: int, steps: int) -> None:
         raise ValueError(f"reset must be of shape ({batch_size}, {steps}), one a row and step, not {tuple(where.shape)}.")
 
 
-def choose_backend(operation: str, requested: str, steps: int, resets: Resets | None, noise: RecurrentNoise | None) -> str:
+def choose_backend(operation: str, requested: str, x: Tensor, resets: Resets | None = None, noise: RecurrentNoise | None = None) -> str:
     """The name of the backend that runs this call; BackendUnavailable when the one named cannot."""
     dropout = noise is not None and noise.dropout is not None
     zoneout = noise is not None and bool(noise.zoneout)
     needs = Needs(recurrent_dropout=dropout, zoneout=zoneout, reset=resets is not None)
-    return choose(operation, requested, needs, steps=steps).backend
-
-
-def choose_reference(operation: str, requested: str) -> Choice:
-    """The reference, for an operation that has nothing else.
-
-    Raises:
-        SettingsError: there is no backend of this name.
-        BackendUnavailable: another backend was named.
-    """
-    check_backend(requested)
-    if requested not in {"auto", "reference"}:
-        raise BackendUnavailable(
-            f"The backend {requested!r} cannot run {operation}, which has no fused operation: use backend 'auto' or 'reference'."
-        )
-    asked = f"the only backend of {operation}" if requested == "auto" else "asked for by name"
-    return Choice("reference", f"{asked}: {BACKENDS['reference']}")
+    return choose(operation, requested, needs, device=x.device.type).backend

@@ -10,7 +10,8 @@ __all__ = ["check_lengths", "real_steps", "reverse_rows"]
 
 
 def check_lengths(lengths: Tensor, batch_size: int, steps: int) -> None:
-    """Lengths must be (B,) integers between 0 and T; values are only looked at where that costs no device synchronization.
+    """Lengths must be (B,) integers between 0 and T; values are only looked at where that costs no device
+    synchronization and no break in a compiled graph.
 
     Raises:
         ValueError: wrong shape, or a length out of range.
@@ -20,7 +21,7 @@ def check_lengths(lengths: Tensor, batch_size: int, steps: int) -> None:
         raise TypeError(f"lengths must be integers, not {lengths.dtype}: pass lengths.long().")
     if lengths.shape != (batch_size,):
         raise ValueError(f"lengths must be of shape ({batch_size},), one a row of the batch, not {tuple(lengths.shape)}.")
-    if lengths.device.type == "cpu" and batch_size:
+    if lengths.device.type == "cpu" and batch_size and not torch.compiler.is_compiling():
         shortest, longest = (int(extreme) for extreme in lengths.aminmax())
         if shortest < 0 or longest > steps:
             raise ValueError(f"lengths must be from 0 to {steps}, the steps of the input; given are {shortest} to {longest}.")

@@ -19,7 +19,7 @@ from recurra.shapes import Tensor
 __all__ = ["run_reference"]
 
 _REFERENCES: dict[str, tuple[Callable[..., Any], type[Any]]] = {
-    "elman_tanh": (partial(elman_reference, nonlinearity="tanh"), ElmanState),
+    "elman": (partial(elman_reference, nonlinearity="tanh"), ElmanState),
     "elman_relu": (partial(elman_reference, nonlinearity="relu"), ElmanState),
     "gru": (gru_reference, GRUState),
     "lstm": (lstm_reference, LSTMState),

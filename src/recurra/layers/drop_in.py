@@ -39,7 +39,7 @@ _GRU = Operation("gru", gru_recurrence, RecurrentWeights, GRUState)
 _LAYERNORM_GRU = Operation("layernorm_gru", layernorm_gru_recurrence, LayerNormGRUWeights, GRUState)
 _ELMAN = {
     "RNN_TANH": Operation("elman", elman_recurrence, RecurrentWeights, ElmanState),
-    "RNN_RELU": Operation("elman", partial(elman_recurrence, nonlinearity="relu"), RecurrentWeights, ElmanState),
+    "RNN_RELU": Operation("elman_relu", partial(elman_recurrence, nonlinearity="relu"), RecurrentWeights, ElmanState),
 }
 
 

@@ -14,6 +14,8 @@ from recurra.cells.initialization import Initialization
 from recurra.cells.noise import check_rate
 from recurra.data.batch import padding_mask
 from recurra.errors import SettingsError, nearest
+from recurra.kernels.directions import run_directions
+from recurra.layers.directions import reversed_reset
 from recurra.layers.dropout import StepDropout, VariationalDropout
 from recurra.shapes import Bool, Float, Int, Tensor
 
@@ -156,26 +158,40 @@ class Stack(nn.Module):
             raise ValueError(f"The state has {len(state)} parts and the stack {len(self.cells)} cells: use initial_state(batch_size).")
         mask = None
         if lengths is not None:
-            if lengths.device.type == "cpu" and bool((lengths == x.shape[1]).all()):
+            if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and bool((lengths == x.shape[1]).all()):
                 lengths = None
             else:
                 mask = padding_mask(lengths.to(x.device), x.shape[1])[..., None]
         after: list[Any] = []
         for layer in range(self.layers):
             read = self.between_dropout(x) if layer else self.input_dropout(x)
-            outputs = []
-            for direction in range(self.directions):
-                number = layer * self.directions + direction
-                where = _reversed_reset(reset) if direction else reset
-                output, last = self.cells[number](read, state[number], lengths=lengths, reset=where, reverse=bool(direction))
-                outputs.append(output)
-                after.append(last)
-            x = self._combine(layer, x, outputs, mask)
+            output, last = self._read(layer, read, state, lengths, reset)
+            after.extend(last)
+            x = self._combine(layer, x, output, mask)
         return x, tuple(after)
 
-    def _combine(self, layer: int, x: Tensor, outputs: list[Tensor], mask: Tensor | None) -> Tensor:
-        """Both directions side by side, the residual and the norm; zero in the padding."""
-        output = torch.cat(outputs, 2) if len(outputs) > 1 else outputs[0]
+    def _read(self, layer: int, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None) -> tuple[Tensor, list[Any]]:
+        """One layer's outputs, the directions side by side, and the state of each."""
+        numbers = range(layer * self.directions, (layer + 1) * self.directions)
+        wheres = [reset, None if reset is None else reversed_reset(reset)]
+        cells = [self._cell(number) for number in numbers]
+        first = cells[0]
+        if len(cells) > 1 and isinstance(first, StandardCell) and all(type(cell) is type(first) for cell in cells):
+            calls = [
+                cell.direction(x, state[number], reset=where, reverse=number != numbers[0])
+                for number, cell, where in zip(numbers, cells, wheres, strict=False)
+                if isinstance(cell, StandardCell)
+            ]
+            return run_directions(first.operation, type(first).recurrence, x, calls, lengths=lengths, backend=first.backend)
+        results = [
+            cell(x, state[number], lengths=lengths, reset=where, reverse=number != numbers[0])
+            for number, cell, where in zip(numbers, cells, wheres, strict=False)
+        ]
+        outputs = [output for output, _ in results]
+        return (torch.cat(outputs, 2) if len(outputs) > 1 else outputs[0]), [last for _, last in results]
+
+    def _combine(self, layer: int, x: Tensor, output: Tensor, mask: Tensor | None) -> Tensor:
+        """The residual and the norm; zero in the padding."""
         if self.residual and x.shape[2] == output.shape[2]:
             # Only the user's own input can hold NaN in its padding.
             output = output + (x if mask is None or layer else x.masked_fill(~mask, 0.0))
@@ -230,9 +246,3 @@ def _maker(
         )
     return user_cell
 
-
-def _reversed_reset(reset: Tensor | None) -> Tensor | None:
-    """Where a sequence read backwards begins: at the last step before the next one's first."""
-    if reset is None:
-        return None
-    return torch.cat([reset[:, 1:], torch.zeros_like(reset[:, :1])], 1)

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from recurra.cells.noise import check_rate, draw_noise, drop_weights
 from recurra.errors import SettingsError
 from recurra.kernels.backend import Choice, Needs, choose
-from recurra.kernels.dispatch import FUSED, choose_reference
+from recurra.kernels.directions import Direction, run_directions
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.layers.directions import reversed_reset
 from recurra.layers.dropout import drop_locked, drop_steps
@@ -164,10 +164,12 @@ class TorchLayer(nn.RNNBase):
         if chosen.backend == "torch":
             output, last = run_packed(super().forward, call, hidden)
         else:
-            output, last = self._run(call, hidden, self._operation().run)
+            output, last = self._run(call, hidden, self._operation().run, self.backend)
         return call.steps(output), call.state(last)
 
-    def _run(self, call: Call, hidden: tuple[Tensor, ...], run: Callable[..., tuple[Tensor, Any]]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _run(
+        self, call: Call, hidden: tuple[Tensor, ...], run: Callable[..., tuple[Tensor, Any]], backend: str
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Layer over layer, direction beside direction: outputs (B, T, D*H) and last states (L*D, B, H)."""
         operation, x = self._operation(), call.x
         starts = self._initial(len(x), x) if call.reset is not None else hidden
@@ -176,32 +178,23 @@ class TorchLayer(nn.RNNBase):
         for layer in range(self.num_layers):
             if self.training:
                 x = drop_locked(drop_steps(x, self.dropout) if layer else x, self.variational_dropout)
-            outputs = []
+            calls = []
             for direction in range(directions):
                 number = layer * directions + direction
                 resets = None
                 if call.reset is not None:
                     where = reversed_reset(call.reset) if direction else call.reset
                     resets = Resets(where, operation.state(*(field[number] for field in starts)))
-                output, after = run(
-                    x,
-                    operation.state(*(field[number] for field in hidden)),
-                    self._weights(number, operation),
-                    lengths=call.lengths,
-                    resets=resets,
-                    reverse=direction == 1,
-                    noise=self._noise(x),
-                    backend=self.backend,
-                )
-                outputs.append(output)
-                last.append(after)
-            x = outputs[0] if directions == 1 else torch.cat(outputs, 2)
+                state = operation.state(*(field[number] for field in hidden))
+                calls.append(Direction(state, self._weights(number, operation), resets, self._noise(x), direction == 1))
+            x, after = run_directions(operation.name, run, x, calls, lengths=call.lengths, backend=backend)
+            last.extend(after)
         return x, tuple(torch.stack(field) for field in zip(*last, strict=True))
 
     def _gates(self, equations: Callable[..., Any], call: Call) -> tuple[Any, ...]:
         """What `equations` of `recurra.layers.gates` give for each layer and direction, in the form of the input."""
         recorder = GateRecorder(self._operation().run, equations)
-        self._run(call, self._initial(len(call.x), call.x) if call.hidden is None else call.hidden, recorder)
+        self._run(call, self._initial(len(call.x), call.x) if call.hidden is None else call.hidden, recorder, "reference")
         return tuple(type(gates)(*map(call.steps, gates)) for gates in recorder.found)
 
     def _weights(self, number: int, operation: Operation) -> Any:
@@ -276,12 +269,10 @@ class TorchLayer(nn.RNNBase):
 
     def _choose_for(self, given: Tensor | PackedSequence | None, lengths: Tensor | None, reset: Tensor | None) -> Choice:
         """The backend of a call; "torch" is torch's own layer."""
-        data, steps = self.weight_ih_l0, None
-        if isinstance(given, PackedSequence):
-            data, steps = given.data, len(given.batch_sizes)
-        elif given is not None:
-            data, steps = given, given.shape[given.dim() == 3 and self.batch_first] if given.dim() else 0
-        chosen = self._choose(training=self.training, steps=steps, reset=reset is not None)
+        data = self.weight_ih_l0
+        if given is not None:
+            data = given.data if isinstance(given, PackedSequence) else given
+        chosen = self._choose(training=self.training, reset=reset is not None)
         noisy = self.training and (self.recurrent_dropout or self.weight_dropout or self.variational_dropout)
         if self.backend != "auto" or noisy or self.zoneout or self.layer_norm or reset is not None:
             return chosen
@@ -294,13 +285,11 @@ class TorchLayer(nn.RNNBase):
             return Choice("torch", "no option beyond torch's is in force, and projected_lstm has no faster kernel here")
         return chosen
 
-    def _choose(self, *, training: bool, steps: int | None = None, reset: bool = False) -> Choice:
+    def _choose(self, *, training: bool, reset: bool = False) -> Choice:
         """What `recurra.kernels` would run."""
         operation = self._operation().name
-        if operation not in FUSED:
-            return choose_reference(operation, self.backend)
         needs = Needs(recurrent_dropout=training and self.recurrent_dropout > 0, zoneout=self.zoneout > 0, reset=reset)
-        return choose(operation, self.backend, needs, steps=steps)
+        return choose(operation, self.backend, needs, device=self.weight_ih_l0.device.type)
 
     def extra_repr(self) -> str:
         """Sizes, and the options that are not at their default."""

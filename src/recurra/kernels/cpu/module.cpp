@@ -223,7 +223,7 @@ Direction read_direction(nb::handle from) {
 }
 
 Operation operation_of(const std::string& name) {
-  if (name == "elman_tanh") return Operation::elman_tanh;
+  if (name == "elman") return Operation::elman_tanh;
   if (name == "elman_relu") return Operation::elman_relu;
   if (name == "lstm") return Operation::lstm;
   if (name == "gru") return Operation::gru;

@@ -63,9 +63,7 @@ def run_forward(given: Arguments) -> tuple[Tensor, Tensor, Tensor]:
     states = x.new_empty(0) if UNITS[given.unit].output is None else torch.empty_like(output)
     if is_empty(x):
         return output, states, last.copy_(state)
-    call = _call(given)._replace(
-        states=address(states if states.numel() else output), output=address(output), last=address(last)
-    )
+    call = _call(given)._replace(states=address(states if states.numel() else output), output=address(output), last=address(last))
     run(call, x.dtype, backward=False)
     return output, states, last
 
@@ -129,9 +127,6 @@ def _call(given: Arguments) -> ScanCall:
         address(given.state),
         address(given.begin),
         address(given.parameters),
-        states=0,
-        output=0,
-        last=0,
         features=features,
         products=len(given.w_ih) // hidden_size,
         x=address(given.x),

@@ -28,9 +28,7 @@ _GIVEN = (
 )
 
 
-@torch.library.custom_op(
-    "recurra::elementwise_scan", mutates_args=(), device_types="cpu", schema=f"({_GIVEN}) -> (Tensor, Tensor, Tensor)"
-)
+@torch.library.custom_op("recurra::elementwise_scan", mutates_args=(), device_types="cpu", schema=f"({_GIVEN}) -> (Tensor, Tensor, Tensor)")
 def _elementwise_scan(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs, states of all steps (empty when they are the outputs) and last state; see `Arguments`."""
     arguments = Arguments(*given)
@@ -91,7 +89,7 @@ def _backward(ctx: Any, d_output: Tensor, _: Tensor, d_last: Tensor) -> tuple[An
     return None, x, w_ih, b_ih, parameters, state, begin, None, None, None
 
 
-def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ARG001 - torch gives it by name
     given, (_, d_output, d_last, input_gradient) = Arguments(*inputs[:10]), inputs[10:]
     ctx.save_for_backward(*given[1:9], d_output, d_last)
     ctx.unit, ctx.reverse, ctx.input_gradient = given.unit, given.reverse, input_gradient
@@ -103,12 +101,15 @@ def _second_backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
     there = [number for number, each in enumerate(inputs) if each is not None]
 
     def gradient(d_output: Tensor, d_last: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        _, pull = torch.func.vjp(partial(_composed, ctx.unit, there, lengths, resets, ctx.reverse), *values)
+        _, pull, *_ = torch.func.vjp(partial(_composed, ctx.unit, there, lengths, resets, ctx.reverse), *values)
         found: tuple[Tensor, ...] = pull((d_output, d_last))
         return found
 
-    found, pull = torch.func.vjp(gradient, d_output, d_last, *(inputs[number] for number in there))
-    wanted = [torch.zeros_like(mine) if number == 0 and not ctx.input_gradient else upstream[number] for number, mine in zip(there, found, strict=True)]
+    found, pull, *_ = torch.func.vjp(gradient, d_output, d_last, *(inputs[number] for number in there))
+    wanted = [
+        torch.zeros_like(mine) if number == 0 and not ctx.input_gradient else upstream[number]
+        for number, mine in zip(there, found, strict=True)
+    ]
     back, last, *rest = pull(tuple(wanted))
     by_input = dict(zip(there, rest, strict=True))
     return None, *(by_input.get(number) for number in range(6)), None, None, None, None, back, last, None
@@ -129,11 +130,9 @@ def _composed(
     return compute(x, state, weights, unit=unit, lengths=lengths, resets=starts, reverse=reverse)
 
 
-def _linear(
-    a: Tensor, b: Tensor, state: Tensor, *, lengths: Tensor | None, resets: Resets | None, reverse: bool
-) -> tuple[Tensor, Tensor]:
+def _linear(a: Tensor, b: Tensor, state: Tensor, *, lengths: Tensor | None, resets: Resets | None, reverse: bool) -> tuple[Tensor, Tensor]:
     where, begin = (None, None) if resets is None else resets
-    output, last = linear_scan(a, b, state, begin, lengths, where, reverse)
+    output, last = linear_scan(a, state, begin, lengths, where, reverse, b)
     return output, last
 
 
@@ -141,9 +140,9 @@ def _mapped(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tupl
     if any(dim is not None for dim in in_dims[2:5]):
         return _one_by_one(elementwise_scan, info.batch_size, in_dims, arguments)
     # The same weights for all: more rows.
-    given, dims = Arguments(*arguments), Arguments(*in_dims)
-    rows = {name: in_rows(getattr(given, name), getattr(dims, name), info.batch_size) for name in ("x", "state", "begin", "lengths", "resets")}
-    return rows_apart(elementwise_scan(*given._replace(**rows)), info.batch_size)
+    unit, x, w_ih, b_ih, parameters, *others, reverse = arguments
+    x, *others = (in_rows(each, dim, info.batch_size) for each, dim in zip((x, *others), (in_dims[1], *in_dims[5:9]), strict=True))
+    return rows_apart(elementwise_scan(unit, x, w_ih, b_ih, parameters, *others, reverse), info.batch_size)
 
 
 def _mapped_backward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:

@@ -62,7 +62,7 @@ class Unit(NamedTuple):
 
 def gates_of(unit: Unit, x: Tensor, weights: ScanWeights, hidden_size: int) -> list[Tensor]:
     """All gates of a unit, (..., H) each."""
-    gates = list(linear(x, weights.w_ih, weights.b_ih).split(hidden_size, -1))
+    gates = list(torch.split(linear(x, weights.w_ih, weights.b_ih), hidden_size, -1))
     return [*gates, x] if len(gates) < unit.gates else gates
 
 

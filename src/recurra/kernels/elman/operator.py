@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recurra.kernels.directions import Direction, run_compiled
 from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.elman.aten import elman_aten
 from recurra.kernels.elman.reference import elman_reference
@@ -50,9 +51,13 @@ def elman_recurrence(
     Source: Elman 1990, figure 2; torch.nn.RNN's two biases.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    chosen = choose_backend("elman", backend, x.shape[1], resets, noise)
+    operation = "elman" if nonlinearity == "tanh" else "elman_relu"
+    chosen = choose_backend(operation, backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
+    if chosen == "cpu":
+        output, (last,) = run_compiled(operation, x, [Direction(state, weights, resets, noise, reverse)], lengths)
+        return output, last
     if chosen == "aten":
         return elman_aten(x, state, weights, nonlinearity=nonlinearity, lengths=lengths, reverse=reverse)
     return elman_reference(x, state, weights, nonlinearity=nonlinearity, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recurra.kernels.directions import Direction, run_compiled
 from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.gru.aten import gru_aten
 from recurra.kernels.gru.reference import gru_reference
@@ -51,9 +52,12 @@ def gru_recurrence(
     Source: Cho et al. 2014, equations 5 to 8, with r after the product and z and 1 - z exchanged, as torch.nn.GRU.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    chosen = choose_backend("gru", backend, x.shape[1], resets, noise)
+    chosen = choose_backend("gru", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
+    if chosen == "cpu":
+        output, (last,) = run_compiled("gru", x, [Direction(state, weights, resets, noise, reverse)], lengths)
+        return output, last
     if chosen == "aten":
         return gru_aten(x, state, weights, lengths=lengths, reverse=reverse)
     return gru_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recurra.kernels.dispatch import check_input, choose_reference
+from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.gru_reset_before.reference import gru_reset_before_reference
 from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
 from recurra.kernels.state import GRUState
@@ -53,7 +53,7 @@ def gru_reset_before_recurrence(
     Source: Cho et al. 2014, equations 5 to 8; torch.nn.GRU's two biases.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    choose_reference("gru_reset_before", backend)
+    choose_backend("gru_reset_before", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
     return gru_reset_before_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recurra.kernels.dispatch import check_input, choose_reference
+from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.layernorm_gru.reference import LayerNormGRUWeights, layernorm_gru_reference
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.state import GRUState
@@ -52,7 +52,7 @@ def layernorm_gru_recurrence(
     Source: Ba et al. 2016, supplementary material, the GRU. Its z is 1 - z here, as torch.nn.GRU has it.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    choose_reference("layernorm_gru", backend)
+    choose_backend("layernorm_gru", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
     return layernorm_gru_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recurra.kernels.dispatch import check_input, choose_reference
+from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.layernorm_lstm.reference import LayerNormLSTMWeights, layernorm_lstm_reference
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.state import LSTMState
@@ -53,7 +53,7 @@ def layernorm_lstm_recurrence(
     their sum here.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    choose_reference("layernorm_lstm", backend)
+    choose_backend("layernorm_lstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
     return layernorm_lstm_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

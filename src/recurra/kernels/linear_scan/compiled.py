@@ -17,7 +17,7 @@ try:
 except ImportError:
     _cpu = None
 
-__all__ = ["ScanCall", "address", "backward", "dense", "forward", "is_empty", "run", "where_rows_stand"]
+__all__ = ["Arguments", "ScanCall", "address", "backward", "dense", "forward", "is_empty", "run", "where_rows_stand"]
 
 
 class ScanCall(NamedTuple):
@@ -29,14 +29,14 @@ class ScanCall(NamedTuple):
     columns: int
     reverse: bool
     threads: int
-    lengths: int
-    resets: int
-    state: int
-    begin: int
-    parameters: int
-    states: int
-    output: int
-    last: int
+    lengths: int = 0
+    resets: int = 0
+    state: int = 0
+    begin: int = 0
+    parameters: int = 0
+    states: int = 0
+    output: int = 0
+    last: int = 0
     gates: tuple[int, int] = (0, 0)
     gate_row: tuple[int, int] = (0, 0)
     gate_step: tuple[int, int] = (0, 0)
@@ -86,67 +86,76 @@ def where_rows_stand(lengths: Tensor | None, resets: Tensor | None) -> tuple[Ten
     return lengths, None if resets is None else resets.contiguous()
 
 
-def forward(
-    a: Tensor, b: Tensor, state: Tensor, begin: Tensor | None, lengths: Tensor | None, resets: Tensor | None, reverse: bool
-) -> tuple[Tensor, Tensor]:
+class Arguments(NamedTuple):
+    """What a linear scan is given beside its terms b.
+
+    Attributes:
+        a: (B, T, H).
+        state: (B, H).
+        begin: (B, H) what resets begin with; zeros when None.
+        lengths: (B,) integers, or None.
+        resets: (B, T) booleans, or None.
+        reverse: read from the last step to the first.
+    """
+
+    a: Tensor
+    state: Tensor
+    begin: Tensor | None
+    lengths: Tensor | None
+    resets: Tensor | None
+    reverse: bool
+
+
+def forward(given: Arguments, b: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs (B, T, H) and the state after the last step (B, H)."""
-    output, last = a.new_empty(a.shape), a.new_empty(state.shape)
-    if is_empty(a):
-        return output, last.copy_(state)
-    a, b, state = dense(a), dense(b), state.contiguous()
-    begin = None if begin is None else begin.contiguous()
-    lengths, resets = where_rows_stand(lengths, resets)
-    run(_call(a, b, state, begin, lengths, resets, reverse)._replace(states=address(output), last=address(last)), a.dtype, backward=False)
+    given, b = _prepared(given), dense(b)
+    output, last = given.a.new_empty(given.a.shape), given.a.new_empty(given.state.shape)
+    if is_empty(given.a):
+        return output, last.copy_(given.state)
+    run(_call(given, b)._replace(states=address(output), last=address(last)), given.a.dtype, backward=False)
     return output, last
 
 
-def backward(
-    d_output: Tensor,
-    d_last: Tensor,
-    a: Tensor,
-    output: Tensor,
-    state: Tensor,
-    begin: Tensor | None,
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    reverse: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def backward(given: Arguments, output: Tensor, d_output: Tensor, d_last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of a, b, the state and what resets begin with (empty where that is None)."""
-    d_a, d_b, d_state = a.new_empty(a.shape), a.new_empty(a.shape), a.new_empty(state.shape)
-    d_begin = a.new_empty(0) if begin is None else a.new_empty(begin.shape)
-    if is_empty(a):
+    given = _prepared(given)
+    d_a, d_b, d_state = (given.a.new_empty(shape) for shape in (given.a.shape, given.a.shape, given.state.shape))
+    d_begin = given.a.new_empty(0 if given.begin is None else given.begin.shape)
+    if is_empty(given.a):
         return d_a, d_b, d_state.copy_(d_last), d_begin.zero_()
-    a, state, output, d_output, d_last = dense(a), state.contiguous(), output.contiguous(), d_output.contiguous(), d_last.contiguous()
-    begin = None if begin is None else begin.contiguous()
-    lengths, resets = where_rows_stand(lengths, resets)
-    call = _call(a, a, state, begin, lengths, resets, reverse)._replace(
+    output, d_output, d_last = output.contiguous(), d_output.contiguous(), d_last.contiguous()
+    call = _call(given, given.a)._replace(
         states=address(output),
         grad_output=address(d_output),
         grad_last=address(d_last),
         grad_state=address(d_state),
-        grad_begin=0 if begin is None else address(d_begin),
+        grad_begin=0 if given.begin is None else address(d_begin),
         grad_gates=(address(d_a), address(d_b)),
     )
-    run(call, a.dtype, backward=True)
+    run(call, given.a.dtype, backward=True)
     return d_a, d_b, d_state, d_begin
 
 
-def _call(
-    a: Tensor, b: Tensor, state: Tensor, begin: Tensor | None, lengths: Tensor | None, resets: Tensor | None, reverse: bool
-) -> ScanCall:
+def _prepared(given: Arguments) -> Arguments:
+    """With every tensor laid out as the extension reads it."""
+    lengths, resets = where_rows_stand(given.lengths, given.resets)
+    begin = None if given.begin is None else given.begin.contiguous()
+    return given._replace(a=dense(given.a), state=given.state.contiguous(), begin=begin, lengths=lengths, resets=resets)
+
+
+def _call(given: Arguments, b: Tensor) -> ScanCall:
+    a = given.a
     return ScanCall(
         0,
-        *a.shape,
-        reverse,
+        a.shape[0],
+        a.shape[1],
+        a.shape[2],
+        given.reverse,
         torch.get_num_threads(),
-        address(lengths),
-        address(resets),
-        address(state),
-        address(begin),
-        parameters=0,
-        states=0,
-        output=0,
-        last=0,
+        address(given.lengths),
+        address(given.resets),
+        address(given.state),
+        address(given.begin),
         gates=(address(a), address(b)),
         gate_row=(a.stride(0), b.stride(0)),
         gate_step=(a.stride(1), b.stride(1)),

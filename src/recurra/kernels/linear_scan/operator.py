@@ -54,19 +54,24 @@ def linear_scan_recurrence(
     Source: Martin & Cundy 2018, equation 1; Blelloch 1990, section 1.4.
     """
     if a.shape != b.shape or a.shape[2] != state.shape[1]:
-        raise ValueError(f"a, b and the state must be of shapes (B, T, H) twice and (B, H), not {tuple(a.shape)}, {tuple(b.shape)} and {tuple(state.shape)}.")
+        raise ValueError(
+            f"a, b and the state must be of shapes (B, T, H) twice and (B, H), not {tuple(a.shape)}, {tuple(b.shape)} and {tuple(state.shape)}."
+        )
     check_input(a, (state,), state.shape[1], lengths, resets)
     chosen = choose_scan("linear_scan", backend, a.device, steps=a.shape[1]).backend
     if a.shape[0] * a.shape[1] == 0:
         return b, state
     if chosen == "cpu":
         where, begin = (None, None) if resets is None else resets
-        return linear_scan(a, b, state, begin, lengths, where, reverse)
+        output, last = linear_scan(a, state, begin, lengths, where, reverse, b)
+        return output, last
     compute = linear_scan_aten if chosen == "aten" else linear_scan_reference
     return compute(a, b, state, lengths=lengths, resets=resets, reverse=reverse)
 
 
-def choose_scan(operation: str, requested: str, device: torch.device | None = None, *, steps: int | None = None, linear: bool = True) -> Choice:
+def choose_scan(
+    operation: str, requested: str, device: torch.device | None = None, *, steps: int | None = None, linear: bool = True
+) -> Choice:
     """The backend of one call of a scan.
 
     Args:

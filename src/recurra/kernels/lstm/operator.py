@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recurra.kernels.directions import Direction, run_compiled
 from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
 from recurra.kernels.lstm.aten import lstm_aten
@@ -50,9 +51,12 @@ def lstm_recurrence(
     Source: Gers, Schmidhuber & Cummins 2000, equations 2 to 6, without peepholes; torch.nn.LSTM's two biases.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    chosen = choose_backend("lstm", backend, x.shape[1], resets, noise)
+    chosen = choose_backend("lstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
+    if chosen == "cpu":
+        output, (last,) = run_compiled("lstm", x, [Direction(state, weights, resets, noise, reverse)], lengths)
+        return output, last
     if chosen == "aten":
         return lstm_aten(x, state, weights, lengths=lengths, reverse=reverse)
     return lstm_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

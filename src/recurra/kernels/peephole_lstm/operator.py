@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recurra.kernels.dispatch import check_input, choose_reference
+from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.peephole_lstm.reference import PeepholeLSTMWeights, peephole_lstm_reference
 from recurra.kernels.state import LSTMState
@@ -51,7 +51,7 @@ def peephole_lstm_recurrence(
     Source: Graves 2013, equations 7 to 11, after Gers & Schmidhuber 2000; torch.nn.LSTM's two biases.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    choose_reference("peephole_lstm", backend)
+    choose_backend("peephole_lstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
     return peephole_lstm_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recurra.kernels.dispatch import check_input, choose_reference
+from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.projected_lstm.reference import ProjectedLSTMWeights, projected_lstm_reference
 from recurra.kernels.state import LSTMState
@@ -52,7 +52,7 @@ def projected_lstm_recurrence(
     recurrence does not read.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    choose_reference("projected_lstm", backend)
+    choose_backend("projected_lstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hr.shape[0]), state
     return projected_lstm_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

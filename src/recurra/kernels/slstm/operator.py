@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recurra.kernels.dispatch import check_input, choose_reference
+from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
 from recurra.kernels.slstm.reference import slstm_reference
 from recurra.kernels.state import SLSTMState
@@ -65,7 +65,7 @@ def slstm_recurrence(
     the LSTM's means.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    choose_reference("slstm", backend)
+    choose_backend("slstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], len(weights.b_hh) // 4), state
     return slstm_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

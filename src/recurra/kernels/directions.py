@@ -1,0 +1,114 @@
+"""A call of a recurrence by direction: one alone, or both directions of a layer at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from recurra.kernels.custom_op import recurrence
+from recurra.kernels.dispatch import check_input, choose_backend
+from recurra.kernels.loop import RecurrentNoise, Resets
+from recurra.shapes import Float, Int, Tensor
+
+__all__ = ["Direction", "run_compiled", "run_directions"]
+
+
+class Direction(NamedTuple):
+    """What one direction of a layer does not share with the other.
+
+    Attributes:
+        state: the state before the first step read.
+        weights: the operation's weights.
+        resets: where inside the sequences the state starts anew.
+        noise: recurrent dropout and zoneout.
+        reverse: read each row from its own last real step to its first.
+    """
+
+    state: Any
+    weights: Any
+    resets: Resets | None = None
+    noise: RecurrentNoise | None = None
+    reverse: bool = False
+
+
+def run_directions(
+    operation: str,
+    function: Callable[..., tuple[Tensor, Any]],
+    x: Float[Tensor, "B T F"],
+    directions: Sequence[Direction],
+    *,
+    lengths: Int[Tensor, " B"] | None = None,
+    backend: str = "auto",
+) -> tuple[Float[Tensor, "B T DH"], list[Any]]:
+    """All directions of a layer over the same input; compiled kernels run them side by side, others one after the other.
+
+    Args:
+        operation: a name of `recurra.kernels.backend.OPERATIONS`.
+        function: its recurrence, such as `lstm_recurrence`.
+        x: inputs.
+        directions: the directions, in the order of their outputs.
+        lengths: real steps of each row.
+        backend: "auto", or a name of `BACKENDS`.
+
+    Returns:
+        Outputs of the directions next to each other, and the state of each after the last step it read.
+    """
+    chosen = {choose_backend(operation, backend, x, each.resets, each.noise) for each in directions}
+    if chosen == {"cpu"} and x.shape[0] * x.shape[1]:
+        for each in directions:
+            check_input(x, each.state, each.weights.w_ih.shape[1], lengths, each.resets)
+        return run_compiled(operation, x, directions, lengths)
+    outputs, states = [], []
+    for each in directions:
+        output, state = function(
+            x,
+            each.state,
+            each.weights,
+            lengths=lengths,
+            resets=each.resets,
+            reverse=each.reverse,
+            noise=each.noise,
+            backend=backend,
+        )
+        outputs.append(output)
+        states.append(state)
+    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)), states
+
+
+def run_compiled(
+    operation: str, x: Float[Tensor, "B T F"], directions: Sequence[Direction], lengths: Int[Tensor, " B"] | None
+) -> tuple[Float[Tensor, "B T DH"], list[Any]]:
+    """The compiled kernels, in the precision of the weights (autocast or not)."""
+    dtype = directions[0].weights.w_hh.dtype
+    weights = [weight for each in directions for weight in each.weights]
+    states = _cast([field for each in directions for field in each.state], dtype)
+    resets = [each.resets for each in directions if each.resets is not None]
+    noises = [each.noise for each in directions if each.noise is not None]
+    zones = [zone for noise in noises for zone in noise.zoneout]
+    rates = [zone for zone in zones if isinstance(zone, float)]
+    reset_states = _cast([field for each in resets for field in each.state], dtype)
+    x = x.to(dtype)
+    saving = torch.is_grad_enabled() and any(each.requires_grad for each in (x, *weights, *states, *reset_states))
+    output, last, _ = recurrence(
+        operation,
+        x,
+        lengths,
+        weights,
+        states,
+        [each.where for each in resets],
+        reset_states,
+        _cast([noise.dropout for noise in noises if noise.dropout is not None], dtype),
+        [] if rates else _cast([zone for zone in zones if not isinstance(zone, float)], dtype),
+        rates,
+        [each.reverse for each in directions],
+        saving,
+    )
+    fields = len(states) // len(directions)
+    kind = type(directions[0].state)
+    return output, [kind(*(last[number * fields + at] for at in range(fields))) for number in range(len(directions))]
+
+
+def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    return [each.to(dtype) for each in tensors]
