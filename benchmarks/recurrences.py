@@ -19,6 +19,7 @@ def recurrences(
     variants: bool = False,
     scan: bool = False,
     memory: bool = False,
+    overview: bool = False,
     everything: bool = False,
     options: Annotated[Options, Parameter(name="*")] = Options(),  # noqa: B008 - it is frozen
 ) -> None:
@@ -41,11 +42,13 @@ def recurrences(
         Linear-scan cells over 4,000 steps against an LSTM of equal width.
     memory
         Bytes kept for the backward pass, and the growth of the process over 1,000 steps of varied shapes.
+    overview
+        Every cell side by side: parameters, operations, memory, time.
     everything
         The grid and all parts.
     """
     from benchmarks.kernels.parts import run_parts
 
-    names = {"grid": grid, "step": step, "growth": growth, "variants": variants, "scan": scan, "memory": memory}
+    names = {"grid": grid, "step": step, "growth": growth, "variants": variants, "scan": scan, "memory": memory, "overview": overview}
     chosen = [name for name, wanted in names.items() if wanted or everything]
     run_parts(chosen or ["grid"], options)

@@ -60,6 +60,7 @@ from recurra.kernels import (
     projected_lstm_recurrence,
     slstm_recurrence,
 )
+from recurra.kernels.backend import OPERATIONS, available_backends
 from recurra.layers import (
     GRU,
     LSTM,
@@ -120,9 +121,24 @@ class Kernel(NamedTuple):
     parts: int = 1
 
     @property
+    def operation(self) -> str:
+        """Its name in `recurra.kernels.backend`."""
+        return self.function.__name__.removesuffix("_recurrence") + ("_relu" if self.options else "")
+
+    @property
+    def backends(self) -> list[str]:
+        """Names of all that can run it on this machine."""
+        return [name for name in OPERATIONS[self.operation] if name in available_backends()]
+
+    @property
+    def free_backends(self) -> list[str]:
+        """Those that have noise inside the recurrence, and resets."""
+        return [name for name in self.backends if name != "aten"]
+
+    @property
     def fused(self) -> bool:
         """Whether torch has a fused operation for it."""
-        return self.function in (elman_recurrence, lstm_recurrence, gru_recurrence)
+        return "aten" in OPERATIONS[self.operation]
 
     def weight_shapes(self, features: int, hidden: int) -> dict[str, tuple[int, ...]]:
         wide, read = self.gates * hidden, hidden // self.parts

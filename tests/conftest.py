@@ -1,15 +1,26 @@
 """One thread, and shapes checked at every annotated boundary of the numerical rooms."""
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import jaxtyping
 from jaxtyping import install_import_hook
 
 install_import_hook(["recurra.kernels", "recurra.cells", "recurra.layers"], "beartype.beartype")
 
+import pytest  # noqa: E402 - after the hook
 import torch  # noqa: E402 - after the hook and the number of threads
 
 torch.set_num_threads(1)
 
 from jobs import _own_cache, folder, models, quiet_report  # noqa: E402, F401 - fixtures of the whole job
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Annotations are not checked: sizes that torch traces are no integers, and the check itself cannot be traced."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -33,7 +33,7 @@ def test_settings_are_their_own_source() -> None:
         ({"encoder.hiden_size": 3}, "no setting 'encoder.hiden_size'. Did you mean 'encoder.hidden_size'"),
         ({"encodr": {}}, "Did you mean 'encoder'"),
         ({"hidden_size": 3}, "Did you mean 'encoder.hidden_size'"),
-        ({"encoder.cell": "lstn"}, "'elman', 'elman_relu', 'lstm', 'gru',.*'peephole_lstm' or 'slstm'"),
+        ({"encoder.cell": "lstn"}, "'elman', 'elman_relu', 'lstm', 'gru',.*'rg_lru' or 'indrnn'"),
         ({"encoder.hidden_size": 0}, "greater than or equal to 1"),
         ({"encoder.hidden_size": "many"}, "valid integer"),
         ({"data.test_share": 0.95}, "leave no rows to train on"),

@@ -10,6 +10,7 @@ from benchmarks.kernels.grid import run_grid
 from benchmarks.kernels.growth import run_growth
 from benchmarks.kernels.memory import run_memory
 from benchmarks.kernels.options import Options
+from benchmarks.kernels.overview import run_overview
 from benchmarks.kernels.report import Report
 from benchmarks.kernels.scan import run_scan
 from benchmarks.kernels.streaming import run_streaming
@@ -24,6 +25,7 @@ PARTS: dict[str, Callable[[Options, Report], None]] = {
     "variants": run_variants,
     "scan": run_scan,
     "memory": run_memory,
+    "overview": run_overview,
 }
 
 

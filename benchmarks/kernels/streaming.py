@@ -23,6 +23,8 @@ from benchmarks.kernels.machine import read_seconds
 from benchmarks.kernels.options import Effort, Options
 from benchmarks.kernels.report import Report, Target, table, times
 from benchmarks.kernels.timing import interleave, pair_ratios
+from recurra.kernels.compiled import UNAVAILABLE
+from recurra.layers import Stepper as PackedStepper
 from recurra.layers import torch_weights
 
 __all__ = ["STEPPERS", "StepRecord", "Stepper", "measure_step", "run_streaming"]
@@ -97,12 +99,9 @@ def _onnxruntime(case: Case, data: Data) -> Stepper:
 
 def _stepper(case: Case, data: Data) -> Stepper:
     """Recurra's stepper: packed weights and the state in C++, without torch in between."""
-    try:
-        from recurra.kernels.stepper import Stepper as Packed  # type: ignore[import-not-found]
-    except ImportError:
-        raise Unable("recurra.kernels.stepper is not there") from None
-    packed = Packed(make_stack(case, data, "auto").eval(), batch_size=case.shape.batch_size)
-    return packed.step  # type: ignore[no-any-return]
+    if UNAVAILABLE:
+        raise Unable(UNAVAILABLE)
+    return PackedStepper(make_stack(case, data, "cpu").eval(), streams=case.shape.batch_size).step
 
 
 STEPPERS: dict[str, Callable[[Case, Data], Stepper]] = {

@@ -254,7 +254,8 @@ def test_forget_bias_and_learned_start():
     empty = layer(x, lengths=torch.zeros(B, dtype=torch.long))[1][0]
     assert empty.eq(0.5).all()
     reset = torch.ones(T, B, dtype=torch.bool)
-    assert_same(layer(x.double().float(), reset=reset)[0][0, 0, :H], layer(x[:1], reset=reset[:1])[0][0, 0, :H])
+    # Perhaps by different backends: one step of two layers, numbers under one.
+    torch.testing.assert_close(layer(x, reset=reset)[0][0, 0, :H], layer(x[:1], reset=reset[:1])[0][0, 0, :H], rtol=0, atol=2.0**-23 * 32)
     layer.reset_parameters()
     assert not layer.initial_h.any()
     assert (layer.bias_ih_l0 + layer.bias_hh_l0)[H : 2 * H].eq(1.5).all()

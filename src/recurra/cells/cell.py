@@ -93,7 +93,7 @@ class Cell(nn.Module):
         Returns:
             Outputs in the order of the input, zero in the padding, and the state after the last step read.
         """
-        state = self.initial_state(len(x)) if state is None else state
+        state = self.initial_state(x.shape[0]) if state is None else state
         resets = self._resets(reset)
         check_input(x, state, self.input_size, lengths, resets)
         if x.shape[0] * x.shape[1] == 0:
@@ -109,4 +109,4 @@ class Cell(nn.Module):
         return f"{self.input_size}, {self.hidden_size}"
 
     def _resets(self, reset: Tensor | None) -> Resets | None:
-        return None if reset is None else Resets(reset, self.initial_state(len(reset)))
+        return None if reset is None else Resets(reset, self.initial_state(reset.shape[0]))

@@ -55,7 +55,7 @@ def draw_noise(
     """
     mask = None
     if training and recurrent_dropout:
-        mask = drop(x.new_ones(len(x), sizes[0]), recurrent_dropout)
+        mask = drop(x.new_ones(x.shape[0], sizes[0]), recurrent_dropout)
     rates: tuple[Tensor | float, ...] = ()
     if zoneout:
         rates = tuple(_zones(x, (*x.shape[:2], size), zoneout) if training else zoneout for size in sizes)

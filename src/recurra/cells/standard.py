@@ -180,7 +180,7 @@ class StandardCell(Cell):
             training=self.training,
         )
         weight_hh = drop_weights(self.weight_hh, self.weight_dropout) if self.training else self.weight_hh
-        start = self.initial_state(len(x)) if state is None else state
+        start = self.initial_state(x.shape[0]) if state is None else state
         return Direction(start, self._weights(weight_hh), self._resets(reset), noise, reverse)
 
     def explain_backend(self) -> str:

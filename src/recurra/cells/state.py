@@ -12,7 +12,20 @@ import torch
 from recurra.kernels.state import ElmanState, GRUState, LSTMState, MemoryState, QRNNState, ScanState, SLSTMState, map_state, where_rows
 from recurra.shapes import Bool, Int, Tensor
 
-__all__ = ["ElmanState", "GRUState", "LSTMState", "MemoryState", "QRNNState", "SLSTMState", "ScanState", "clone", "detach", "map_state", "reset", "select"]
+__all__ = [
+    "ElmanState",
+    "GRUState",
+    "LSTMState",
+    "MemoryState",
+    "QRNNState",
+    "SLSTMState",
+    "ScanState",
+    "clone",
+    "detach",
+    "map_state",
+    "reset",
+    "select",
+]
 
 S = TypeVar("S", bound=tuple[Any, ...])
 

@@ -55,7 +55,7 @@ def check_backend(name: str) -> None:
         raise SettingsError(f"There is no backend {name!r}: use auto, {', '.join(BACKENDS)}.{nearest(name, BACKENDS)}")
 
 
-def choose(operation: str, requested: str, needs: Needs | None = None, *, device: str = "cpu") -> Choice:
+def choose(operation: str, requested: str, needs: Needs | None = None, *, device: str = "cpu", steps: int | None = None) -> Choice:
     """The backend for one call.
 
     Args:
@@ -63,23 +63,25 @@ def choose(operation: str, requested: str, needs: Needs | None = None, *, device
         requested: "auto" or a name of `BACKENDS`.
         needs: the options in force; None for none.
         device: type of the device that the tensors are on.
+        steps: T of the call; None when it is not known yet (many).
 
     Raises:
         SettingsError: there is no backend of this name.
         BackendUnavailable: the backend was named and cannot do what is needed.
     """
     check_backend(requested)
-    refusals = {}
+    if requested == "auto" and steps == 1:
+        return Choice("reference", "a single step has nothing to fuse, and plain PyTorch starts faster (a stepper is faster still)")
+    refusals: dict[str, str] = {}
     for name in OPERATIONS[operation]:
         refusal = _refusal(name, operation, needs or Needs(), device)
         if refusal is None and requested in {name, "auto"}:
-            return Choice(name, _reason(name, asked=requested == name, refusals=refusals))
+            return Choice(name, _reason(name, operation, asked=requested == name, refusals=refusals))
         if refusal is not None:
             refusals[name] = refusal
     why = refusals.get(requested, f"there is none for {operation}, only {' and '.join(OPERATIONS[operation])}")
     raise BackendUnavailable(
-        f"The backend {requested!r} cannot run this {operation}: {why}. "
-        "Use backend 'auto' or 'reference', or leave out what it cannot do."
+        f"The backend {requested!r} cannot run this {operation}: {why}. Use backend 'auto' or 'reference', or leave out what it cannot do."
     )
 
 
@@ -91,8 +93,10 @@ def _refusal(name: str, operation: str, needs: Needs, device: str) -> str | None
     return f"torch's fused {operation} has no {missing}" if name == "aten" and missing else None
 
 
-def _reason(name: str, *, asked: bool, refusals: dict[str, str]) -> str:
+def _reason(name: str, operation: str, *, asked: bool, refusals: dict[str, str]) -> str:
     what = f"{BACKENDS[name]} ({instruction_set()} instructions)" if name == "cpu" else BACKENDS[name]
     if asked:
         return f"asked for by name: {what}"
-    return "; ".join([*refusals.values(), what]) if refusals else f"the fastest that can run this: {what}"
+    if refusals:
+        return "; ".join([*refusals.values(), what])
+    return f"the fastest that can run this: {what}" if len(OPERATIONS[operation]) > 1 else f"the only backend of {operation}: {what}"

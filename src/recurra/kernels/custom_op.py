@@ -1,7 +1,8 @@
-"""The compiled recurrences as torch operators: shapes for tracing, gradients, second derivatives, vmap.
+"""The compiled recurrences as torch operators: shapes for tracing, gradients of any order, vmap.
 
 `recurra::recurrence` and its gradient are opaque to torch.compile and torch.export: one node, whatever the number of steps.
-The gradient's own derivative is taken through the reference recurrence, step by step: right, and slow.
+The gradient's own derivative is taken through the reference recurrence, step by step: right, and slow. There is no
+forward-mode derivative (jvp); the reference has one.
 """
 
 from __future__ import annotations
@@ -13,63 +14,38 @@ import torch
 
 from recurra.kernels.compiled import FIELDS, Arguments, run_backward, run_forward, saved_width
 from recurra.kernels.reference import run_reference
+from recurra.kernels.transforms import transformable
 from recurra.shapes import Tensor
 
 __all__ = ["recurrence"]
-
 
 _GIVEN = (
     "str operation, Tensor x, Tensor? lengths, Tensor[] weights, Tensor[] states, Tensor[] resets, Tensor[] reset_states, "
     "Tensor[] dropouts, Tensor[] zones, float[] zone_rates, bool[] reverse"
 )
+_COUNT = len(Arguments._fields)
+_LISTS = ("weights", "states", "resets", "reset_states", "dropouts", "zones")
 
 
 @torch.library.custom_op(
     "recurra::recurrence", mutates_args=(), device_types="cpu", schema=f"({_GIVEN}, bool saving) -> (Tensor, Tensor, Tensor)"
 )
-def recurrence(
-    operation: str,
-    x: Tensor,
-    lengths: Tensor | None,
-    weights: Sequence[Tensor],
-    states: Sequence[Tensor],
-    resets: Sequence[Tensor],
-    reset_states: Sequence[Tensor],
-    dropouts: Sequence[Tensor],
-    zones: Sequence[Tensor],
-    zone_rates: Sequence[float],
-    reverse: Sequence[bool],
-    saving: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs, last states and what the gradient needs; see `recurra.kernels.compiled.Arguments`."""
-    given = Arguments(operation, x, lengths, weights, states, resets, reset_states, dropouts, zones, zone_rates, reverse)
-    wide, dtype = _widened(given)
-    output, last, saved = run_forward(wide, saving=saving)
-    return output.to(dtype), last.to(dtype), saved
+def _recurrence(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    given, saving = Arguments(*arguments[:_COUNT]), arguments[_COUNT]
+    output, last, saved = run_forward(_widened(given), saving=saving)
+    return output.to(given.x.dtype), last.to(given.x.dtype), saved
 
 
-@recurrence.register_fake
-def _(
-    operation: str,
-    x: Tensor,
-    lengths: Tensor | None,
-    weights: Sequence[Tensor],
-    states: Sequence[Tensor],
-    resets: Sequence[Tensor],
-    reset_states: Sequence[Tensor],
-    dropouts: Sequence[Tensor],
-    zones: Sequence[Tensor],
-    zone_rates: Sequence[float],
-    reverse: Sequence[bool],
-    saving: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    directions, hidden = len(reverse), weights[1].shape[1]
-    batch_size, steps = x.shape[0], x.shape[1]
+@_recurrence.register_fake
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    given, saving = Arguments(*arguments[:_COUNT]), arguments[_COUNT]
+    x, directions, hidden = given.x, len(given.reverse), given.weights[1].shape[1]
+    batch_size, steps = x.shape[:2]
     dtype = _computed(x.dtype)
-    width = saved_width(operation, hidden, dtype)
+    width = saved_width(given.operation, hidden, dtype)
     return (
         x.new_empty(batch_size, steps, directions * hidden),
-        x.new_empty(directions * FIELDS[operation], batch_size, hidden),
+        x.new_empty(directions * FIELDS[given.operation], batch_size, hidden),
         x.new_empty(directions, batch_size * steps * width if saving else 0, dtype=dtype),
     )
 
@@ -80,192 +56,117 @@ def _(
     device_types="cpu",
     schema=f"({_GIVEN}, Tensor output, Tensor saved, Tensor d_output, Tensor d_last, bool input_gradient) -> Tensor[]",
 )
-def recurrence_backward(
-    operation: str,
-    x: Tensor,
-    lengths: Tensor | None,
-    weights: Sequence[Tensor],
-    states: Sequence[Tensor],
-    resets: Sequence[Tensor],
-    reset_states: Sequence[Tensor],
-    dropouts: Sequence[Tensor],
-    zones: Sequence[Tensor],
-    zone_rates: Sequence[float],
-    reverse: Sequence[bool],
-    output: Tensor,
-    saved: Tensor,
-    d_output: Tensor,
-    d_last: Tensor,
-    input_gradient: bool,
-) -> list[Tensor]:
+def _recurrence_backward(*arguments: Any) -> list[Tensor]:
     """Gradients of x (empty if not asked for), the weights, the states and the reset states, in this order."""
-    given = Arguments(operation, x, lengths, weights, states, resets, reset_states, dropouts, zones, zone_rates, reverse)
-    wide, dtype = _widened(given)
-    if saved.numel() == 0 and x.shape[0] * x.shape[1]:
-        output, _, saved = run_forward(wide, saving=True)
+    given, (output, saved, d_output, d_last, input_gradient) = Arguments(*arguments[:_COUNT]), arguments[_COUNT:]
+    wide = _widened(given)
     kind = wide.x.dtype
+    batch_size, steps = given.x.shape[:2]
+    if saved.shape[1] != batch_size * steps * saved_width(given.operation, given.hidden_size, kind):
+        output, _, saved = run_forward(wide, saving=True)
     found = run_backward(wide, output.to(kind), saved, d_output.to(kind), d_last.to(kind), input_gradient=input_gradient)
-    return [each.to(dtype) for each in (found.x, *found.weights, *found.states, *found.reset_states)]
+    return [each.to(given.x.dtype) for each in (found.x, *found.weights, *found.states, *found.reset_states)]
 
 
-@recurrence_backward.register_fake
-def _(
-    operation: str,
-    x: Tensor,
-    lengths: Tensor | None,
-    weights: Sequence[Tensor],
-    states: Sequence[Tensor],
-    resets: Sequence[Tensor],
-    reset_states: Sequence[Tensor],
-    dropouts: Sequence[Tensor],
-    zones: Sequence[Tensor],
-    zone_rates: Sequence[float],
-    reverse: Sequence[bool],
-    output: Tensor,
-    saved: Tensor,
-    d_output: Tensor,
-    d_last: Tensor,
-    input_gradient: bool,
-) -> list[Tensor]:
-    first = torch.empty_like(x, memory_format=torch.contiguous_format) if input_gradient else x.new_empty(0)
-    return [first, *(torch.empty_like(each, memory_format=torch.contiguous_format) for each in (*weights, *states, *reset_states))]
+@_recurrence_backward.register_fake
+def _(*arguments: Any) -> list[Tensor]:
+    given, input_gradient = Arguments(*arguments[:_COUNT]), arguments[-1]
+    first = given.x.new_empty(given.x.shape if input_gradient else 0)
+    return [first, *(each.new_empty(each.shape) for each in (*given.weights, *given.states, *given.reset_states))]
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    given, saving = Arguments(*inputs[:-1]), inputs[-1]
-    y, _, saved = output
-    ctx.mark_non_differentiable(saved)
-    ctx.set_materialize_grads(False)  # `saved` would get a gradient as large as itself
-    ctx.given = given._replace(x=None, lengths=None, weights=(), states=(), resets=(), reset_states=(), dropouts=(), zones=())
-    ctx.counts = [len(each) for each in _lists(given)]
-    ctx.has_lengths = given.lengths is not None
-    tensors = [given.x, *([given.lengths] if ctx.has_lengths else []), *(each for some in _lists(given) for each in some)]
-    ctx.save_for_backward(*tensors, y, saved)
-    ctx.saving = saving
+    ctx.mark_non_differentiable(output[2])
+    ctx.set_materialize_grads(False)  # what is saved would get a gradient as large as itself
+    _keep(ctx, Arguments(*inputs[:_COUNT]), output[0], output[2])
 
 
-def _lists(given: Arguments) -> tuple[Sequence[Tensor], ...]:
-    return given.weights, given.states, given.resets, given.reset_states, given.dropouts, given.zones
+def _keep(ctx: Any, given: Arguments, *more: Tensor) -> None:
+    lists = [getattr(given, name) for name in _LISTS]
+    nothing: dict[str, Any] = {"x": None, "lengths": None, **dict.fromkeys(_LISTS, ())}
+    ctx.given = given._replace(**nothing)
+    ctx.counts = [len(each) for each in lists]
+    ctx.save_for_backward(given.x, given.lengths, *(each for some in lists for each in some), *more)
 
 
-def _restored(ctx: Any) -> tuple[Arguments, Tensor, Tensor]:
-    """What `_save` kept: the arguments, the outputs and the saved planes."""
-    *tensors, output, saved = ctx.saved_tensors
-    x, *tensors = tensors
-    lengths = tensors.pop(0) if ctx.has_lengths else None
-    lists = []
-    for count in ctx.counts:
-        lists.append(tensors[:count])
-        tensors = tensors[count:]
-    names = ("weights", "states", "resets", "reset_states", "dropouts", "zones")
-    return ctx.given._replace(x=x, lengths=lengths, **dict(zip(names, lists, strict=True))), output, saved
+def _kept(ctx: Any) -> tuple[Arguments, Tensor, Tensor]:
+    """What `_keep` was given."""
+    x, lengths, *rest = ctx.saved_tensors
+    lists = {}
+    for name, count in zip(_LISTS, ctx.counts, strict=True):
+        lists[name], rest = rest[:count], rest[count:]
+    first, second = rest
+    return ctx.given._replace(x=x, lengths=lengths, **lists), first, second
 
 
 def _backward(ctx: Any, d_output: Tensor | None, d_last: Tensor | None, _: None) -> tuple[Any, ...]:
-    given, output, saved = _restored(ctx)
+    given, output, saved = _kept(ctx)
     if d_output is None:
         d_output = torch.zeros_like(output)
     if d_last is None:
-        states = given.states
-        d_last = output.new_zeros(len(states), *states[0].shape)
-    found = recurrence_backward(*given, output, saved, d_output, d_last, bool(ctx.needs_input_grad[1]))
-    x, *rest = found
-    weights, states, resets, reset_states, dropouts, zones = (len(each) for each in _lists(given))
-    return (
-        None,
-        x if ctx.needs_input_grad[1] else None,
-        None,
-        rest[:weights],
-        rest[weights : weights + states],
-        [None] * resets,
-        rest[weights + states :] if reset_states else [],
-        [None] * dropouts,
-        [None] * zones,
-        None if given.zone_rates else [],  # an empty list is taken for one of tensors
-        None,
-        None,
-    )
+        d_last = output.new_zeros(len(given.states), *given.states[0].shape)
+    wanted = bool(ctx.needs_input_grad[1])
+    x, *rest = _gradient(*given, output, saved, d_output, d_last, wanted)
+    return *_by_argument(given, x if wanted else None, rest), None
 
 
-recurrence.register_autograd(_backward, setup_context=_save)
-
-
-def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    given, d_output, d_last = Arguments(*inputs[:11]), inputs[13], inputs[14]
-    _save(ctx, (*given, False), (d_output, d_last, d_last))
-
-
-def _second_backward(ctx: Any, gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
-    """Derivatives of the gradients by everything they depend on, through the reference recurrence."""
-    given, d_output, d_last = _restored(ctx)
-    with torch.enable_grad():
-        leaves = [each.detach().requires_grad_() for each in (given.x, *given.weights, *given.states, *given.reset_states, d_output, d_last)]
-        x, weights, states, reset_states, d_output, d_last = _regrouped(given, leaves)
-        output, last = run_reference(given._replace(x=x, weights=weights, states=states, reset_states=reset_states))
-        inputs = [x, *weights, *states, *reset_states]
-        first = torch.autograd.grad([output, last], inputs, [d_output, d_last], create_graph=True, allow_unused=True)
-    pairs = [(mine, given_) for mine, given_ in zip(first, gradients, strict=True) if mine is not None and given_ is not None and given_.numel()]
-    found = torch.autograd.grad([a for a, _ in pairs], leaves, [b for _, b in pairs], allow_unused=True) if pairs else [None] * len(leaves)
-    x, weights, states, reset_states, d_output, d_last = _regrouped(given, list(found))
-    return (
-        None,
-        x,
-        None,
-        weights,
-        states,
-        [None] * len(given.resets),
-        reset_states,
-        [None] * len(given.dropouts),
-        [None] * len(given.zones),
-        None if given.zone_rates else [],
-        None,
-        None,
-        None,
-        d_output,
-        d_last,
-        None,
-    )
-
-
-def _regrouped(given: Arguments, flat: list[Any]) -> tuple[Any, list[Any], list[Any], list[Any], Any, Any]:
-    x, *rest, d_output, d_last = flat
+def _by_argument(given: Arguments, x: Tensor | None, rest: Sequence[Any]) -> tuple[Any, ...]:
+    """Gradients of x, weights, states and reset states where torch expects them: one an argument, or a list of them."""
     weights, states = len(given.weights), len(given.states)
-    return x, rest[:weights], rest[weights : weights + states], rest[weights + states :], d_output, d_last
+    found: dict[str, Any] = {name: [None] * len(getattr(given, name)) for name in _LISTS}
+    found |= {"weights": rest[:weights], "states": rest[weights : weights + states], "reset_states": rest[weights + states :]}
+    found["zone_rates"] = None if given.zone_rates else []  # an empty list is taken for one of tensors
+    return tuple(given._replace(**{**dict.fromkeys(Arguments._fields), "x": x, **found}))
 
 
-recurrence_backward.register_autograd(_second_backward, setup_context=_save_backward)
+def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:  # noqa: ARG001 - torch gives it by name
+    ctx.set_materialize_grads(False)
+    _keep(ctx, Arguments(*inputs[:_COUNT]), *inputs[_COUNT + 2 : _COUNT + 4])
 
 
-def _one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
-    """vmap of an operator as a loop over the mapped dimension: what is packed inside it has no place for one more."""
+def _second_backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+    """Derivatives of the gradients by everything they depend on, through the reference recurrence."""
+    upstream = gradients[0] if isinstance(gradients[0], list) else gradients
+    given, d_output, d_last = _kept(ctx)
+    weights, states = len(given.weights), len(given.states)
 
-    def mapped(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
-        def pick(argument: Any, dim: Any, number: int) -> Any:
-            if isinstance(argument, (list, tuple)):
-                return [pick(each, at, number) for each, at in zip(argument, dim or [None] * len(argument), strict=True)]
-            return argument if dim is None else argument.select(dim, number)
+    def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        split: dict[str, Any] = {
+            "weights": rest[:weights],
+            "states": rest[weights : weights + states],
+            "reset_states": rest[weights + states :],
+        }
+        results = run_reference(_widened(given._replace(x=x, **split)))
+        return tuple(each.to(x.dtype) for each in results)
 
-        results = [function(*(pick(a, d, number) for a, d in zip(arguments, in_dims, strict=True))) for number in range(info.batch_size)]
-        stacked = [torch.stack(each) for each in zip(*results, strict=True)]
-        return (stacked, [0] * len(stacked)) if isinstance(results[0], list) else (tuple(stacked), (0,) * len(stacked))
+    def gradient(d_output: Tensor, d_last: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        _, pull, *_ = torch.func.vjp(run, *values)
+        found: tuple[Tensor, ...] = pull((d_output, d_last))
+        return found
 
-    return mapped
+    first, pull, *_ = torch.func.vjp(gradient, d_output, d_last, given.x, *given.weights, *given.states, *given.reset_states)
+    # The gradient of x may not have been asked for, and is empty then.
+    wanted = tuple(torch.zeros_like(a) if b is None or b.shape != a.shape else b for a, b in zip(first, upstream, strict=True))
+    to_output, to_last, x, *rest = pull(wanted)
+    return *_by_argument(given, x, rest), None, None, to_output, to_last, None
 
 
-recurrence.register_vmap(_one_by_one(recurrence))
-recurrence_backward.register_vmap(_one_by_one(recurrence_backward))
+_gradient: Callable[..., Sequence[Tensor]] = transformable(_recurrence_backward, _save_backward, _second_backward)
+
+recurrence: Callable[..., tuple[Tensor, Tensor, Tensor]] = transformable(_recurrence, _save, _backward)
+"""`recurra::recurrence`: the fields of `recurra.kernels.compiled.Arguments` and whether to save for the gradient -> outputs
+(B, T, D*H), states after the last step (D*fields, B, H), what was saved."""
 
 
 def _computed(dtype: torch.dtype) -> torch.dtype:
     """What numbers are computed in: half precision is only a way to store them."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
+    return torch.float32 if dtype in {torch.bfloat16, torch.float16} else dtype
 
 
-def _widened(given: Arguments) -> tuple[Arguments, torch.dtype]:
-    """The call in a precision that the kernels compute in, and the precision it came in."""
-    dtype = given.x.dtype
-    wide = _computed(dtype)
-    if dtype == wide:
-        return given, dtype
-    lists = {name: [each.to(wide) for each in getattr(given, name)] for name in ("weights", "states", "reset_states", "dropouts", "zones")}
-    return given._replace(x=given.x.to(wide), **lists), dtype
+def _widened(given: Arguments) -> Arguments:
+    """The call in a precision that the kernels compute in."""
+    wide = _computed(given.x.dtype)
+    if given.x.dtype == wide:
+        return given
+    lists: dict[str, Any] = {name: [each.to(wide) for each in getattr(given, name)] for name in _LISTS if name != "resets"}
+    return given._replace(x=given.x.to(wide), **lists)

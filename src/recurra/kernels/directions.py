@@ -56,7 +56,7 @@ def run_directions(
         Outputs of the directions next to each other, and the state of each after the last step it read.
     """
     chosen = {choose_backend(operation, backend, x, each.resets, each.noise) for each in directions}
-    if chosen == {"cpu"} and x.shape[0] * x.shape[1]:
+    if chosen == {"cpu"} and len({_options(each) for each in directions}) == 1 and x.shape[0] * x.shape[1]:
         for each in directions:
             check_input(x, each.state, each.weights.w_ih.shape[1], lengths, each.resets)
         return run_compiled(operation, x, directions, lengths)
@@ -77,20 +77,34 @@ def run_directions(
     return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)), states
 
 
+def _options(direction: Direction) -> tuple[bool, bool, int]:
+    """Which options are in force: only directions that agree share a call."""
+    noise = direction.noise or RecurrentNoise()
+    return direction.resets is not None, noise.dropout is not None, len(noise.zoneout)
+
+
 def run_compiled(
     operation: str, x: Float[Tensor, "B T F"], directions: Sequence[Direction], lengths: Int[Tensor, " B"] | None
 ) -> tuple[Float[Tensor, "B T DH"], list[Any]]:
-    """The compiled kernels, in the precision of the weights (autocast or not)."""
+    """The compiled kernels, in the precision of the weights (autocast or not). All directions have the same options."""
     dtype = directions[0].weights.w_hh.dtype
     weights = [weight for each in directions for weight in each.weights]
     states = _cast([field for each in directions for field in each.state], dtype)
     resets = [each.resets for each in directions if each.resets is not None]
     noises = [each.noise for each in directions if each.noise is not None]
-    zones = [zone for noise in noises for zone in noise.zoneout]
-    rates = [zone for zone in zones if isinstance(zone, float)]
+    row = (x.shape[0], directions[0].weights.w_hh.shape[1])
+    shares = [share for noise in noises for share in noise.zoneout]
+    rates = [share for share in shares if isinstance(share, float)]
+    zones: list[Tensor] = []
+    if len(rates) < len(shares):
+        # Rates beside masks become masks, and what stands for several rows or steps is spread over them.
+        zones = [torch.as_tensor(share, dtype=dtype).expand(row[0], x.shape[1], row[1]) for share in shares]
+        rates = []
     reset_states = _cast([field for each in resets for field in each.state], dtype)
     x = x.to(dtype)
-    saving = torch.is_grad_enabled() and any(each.requires_grad for each in (x, *weights, *states, *reset_states))
+    # A graph that leaves Python is for inference; trained all the same, it computes once more what is not saved.
+    exporting = torch.compiler.is_exporting()
+    saving = torch.is_grad_enabled() and not exporting and any(each.requires_grad for each in (x, *weights, *states, *reset_states))
     output, last, _ = recurrence(
         operation,
         x,
@@ -99,8 +113,8 @@ def run_compiled(
         states,
         [each.where for each in resets],
         reset_states,
-        _cast([noise.dropout for noise in noises if noise.dropout is not None], dtype),
-        [] if rates else _cast([zone for zone in zones if not isinstance(zone, float)], dtype),
+        _cast([noise.dropout.expand(row) for noise in noises if noise.dropout is not None], dtype),
+        zones,
         rates,
         [each.reverse for each in directions],
         saving,

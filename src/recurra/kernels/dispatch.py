@@ -13,6 +13,7 @@ from recurra.shapes import Tensor
 
 __all__ = ["check_input", "choose_backend"]
 
+
 def check_input(x: Tensor, state: tuple[Any, ...], features: int, lengths: Tensor | None, resets: Resets | None) -> None:
     """The shapes that belong together.
 
@@ -22,9 +23,9 @@ def check_input(x: Tensor, state: tuple[Any, ...], features: int, lengths: Tenso
     """
     if x.ndim != 3 or x.shape[2] != features:
         raise ValueError(f"The input must be of shape (B, T, {features}), not {tuple(x.shape)}.")
-    if len(state[0]) != len(x):
+    if state[0].shape[0] != x.shape[0]:
         raise ValueError(
-            f"The state is for {len(state[0])} rows and the input has {len(x)}: use select(state, rows) or initial_state({len(x)})."
+            f"The state is for {state[0].shape[0]} rows and the input has {x.shape[0]}: use select(state, rows) or initial_state({x.shape[0]})."
         )
     if lengths is not None:
         check_lengths(lengths, *x.shape[:2])
@@ -50,4 +51,4 @@ def choose_backend(operation: str, requested: str, x: Tensor, resets: Resets | N
     dropout = noise is not None and noise.dropout is not None
     zoneout = noise is not None and bool(noise.zoneout)
     needs = Needs(recurrent_dropout=dropout, zoneout=zoneout, reset=resets is not None)
-    return choose(operation, requested, needs, device=x.device.type).backend
+    return choose(operation, requested, needs, device=x.device.type, steps=x.shape[1]).backend

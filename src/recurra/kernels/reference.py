@@ -34,7 +34,7 @@ def run_reference(given: Arguments) -> tuple[Tensor, Tensor]:
     for number, reverse in enumerate(given.reverse):
         mine = slice(number * fields, (number + 1) * fields)
         resets = Resets(given.resets[number], state_type(*given.reset_states[mine])) if given.resets else None
-        zones = tuple(given.zones[mine]) or tuple(given.zone_rates[mine])
+        zones: tuple[Tensor | float, ...] = (*given.zones[mine], *given.zone_rates[mine])  # one of the two is empty
         noise = RecurrentNoise(given.dropouts[number] if given.dropouts else None, zones)
         output, state = function(
             given.x,

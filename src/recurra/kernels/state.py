@@ -82,8 +82,4 @@ def map_state(function: Callable[..., Tensor], state: S, *others: S) -> S:
 
 def where_rows(condition: Bool[Tensor, " B"], chosen: S, other: S) -> S:
     """Row by row the state `chosen` where the condition holds, `other` elsewhere."""
-
-    def choose(a: Tensor, b: Tensor) -> Tensor:
-        return a.where(condition.view(-1, *(1,) * (a.ndim - 1)), b)
-
-    return map_state(choose, chosen, other)
+    return map_state(lambda a, b: a.where(condition.view(-1, *(1,) * (a.ndim - 1)), b), chosen, other)

@@ -1,4 +1,4 @@
-"""What is built around cells: stacks, torch.nn's layers, directions, dropouts, pooling, embedding, torch's weights."""
+"""What is built around cells: stacks, their steps, torch.nn's layers, directions, dropouts, pooling, embedding, torch's weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from recurra.layers.gates import GRUGates, LSTMGates
 from recurra.layers.hashed import CharacterNgrams, HashedTable, TokenNgrams
 from recurra.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxMeanPooling, MaxPooling, MeanPooling, Pooling, build_pooling
 from recurra.layers.stack import Regularization, Stack
+from recurra.layers.stepper import Stepper
 
 __all__ = [
     "GRU",
@@ -34,6 +35,7 @@ __all__ = [
     "Regularization",
     "Stack",
     "StepDropout",
+    "Stepper",
     "TokenNgrams",
     "VariationalDropout",
     "accelerate",

@@ -19,7 +19,7 @@ def drop_steps(x: Tensor, rate: float) -> Tensor:
 
 def drop_locked(x: Float[Tensor, "B T F"], rate: float) -> Float[Tensor, "B T F"]:
     """Features dropped by one mask for all steps of a row, as in training; see `VariationalDropout`."""
-    return x * drop(x.new_ones(len(x), 1, x.shape[2]), rate) if rate else x
+    return x * drop(x.new_ones(x.shape[0], 1, x.shape[2]), rate) if rate else x
 
 
 class StepDropout(nn.Module):

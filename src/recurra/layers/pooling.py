@@ -47,9 +47,9 @@ class LastPooling(Pooling):
     def forward(self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
         """See `Pooling.forward`."""
         if not x.shape[1]:
-            return x.new_zeros(len(x), x.shape[2])
+            return x.new_zeros(x.shape[0], x.shape[2])
         lengths = lengths.to(x.device)
-        last = x[torch.arange(len(x), device=x.device), (lengths - 1).clamp_min(0)]
+        last = x[torch.arange(x.shape[0], device=x.device), (lengths - 1).clamp_min(0)]
         if self.bidirectional:
             half = x.shape[2] // 2
             last = torch.cat([last[:, :half], x[:, 0, half:]], 1)
@@ -72,7 +72,7 @@ class MaxPooling(Pooling):
     def forward(self, x: Float[Tensor, "B T D"], lengths: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
         """See `Pooling.forward`."""
         if not x.shape[1]:
-            return x.new_zeros(len(x), x.shape[2])
+            return x.new_zeros(x.shape[0], x.shape[2])
         lengths = lengths.to(x.device)
         real = padding_mask(lengths, x.shape[1])[..., None]
         return x.masked_fill(~real, -torch.inf).max(1).values.masked_fill((lengths == 0)[:, None], 0.0)

@@ -153,7 +153,7 @@ class Stack(nn.Module):
         Returns:
             The last layer's outputs, zero in the padding, and the state of every cell.
         """
-        state = self.initial_state(len(x)) if state is None else state
+        state = self.initial_state(x.shape[0]) if state is None else state
         if len(state) != len(self.cells):
             raise ValueError(f"The state has {len(state)} parts and the stack {len(self.cells)} cells: use initial_state(batch_size).")
         mask = None
@@ -245,4 +245,3 @@ def _maker(
             f"{', '.join(ignored)} cannot reach inside a cell of your own: build it into the cell, or use one of {', '.join(CELLS)}."
         )
     return user_cell
-

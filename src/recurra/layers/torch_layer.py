@@ -160,7 +160,7 @@ class TorchLayer(nn.RNNBase):
             result: tuple[Any, Any] = super().forward(input, self._learned_start(input) if hx is None else hx)
             return result
         call = read_call(self, input, hx, lengths, reset)
-        hidden = self._initial(len(call.x), call.x) if call.hidden is None else call.hidden
+        hidden = self._initial(call.x.shape[0], call.x) if call.hidden is None else call.hidden
         if chosen.backend == "torch":
             output, last = run_packed(super().forward, call, hidden)
         else:
@@ -172,7 +172,7 @@ class TorchLayer(nn.RNNBase):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Layer over layer, direction beside direction: outputs (B, T, D*H) and last states (L*D, B, H)."""
         operation, x = self._operation(), call.x
-        starts = self._initial(len(x), x) if call.reset is not None else hidden
+        starts = self._initial(x.shape[0], x) if call.reset is not None else hidden
         directions = 2 if self.bidirectional else 1
         last = []
         for layer in range(self.num_layers):
@@ -194,7 +194,7 @@ class TorchLayer(nn.RNNBase):
     def _gates(self, equations: Callable[..., Any], call: Call) -> tuple[Any, ...]:
         """What `equations` of `recurra.layers.gates` give for each layer and direction, in the form of the input."""
         recorder = GateRecorder(self._operation().run, equations)
-        self._run(call, self._initial(len(call.x), call.x) if call.hidden is None else call.hidden, recorder, "reference")
+        self._run(call, self._initial(call.x.shape[0], call.x) if call.hidden is None else call.hidden, recorder, "reference")
         return tuple(type(gates)(*map(call.steps, gates)) for gates in recorder.found)
 
     def _weights(self, number: int, operation: Operation) -> Any:

@@ -24,6 +24,7 @@ from recurra.model.encode import encode_columns, usable_rows
 from recurra.model.folder import Contents, read_folder, write_folder
 from recurra.model.inference import run_network
 from recurra.model.network import Network
+from recurra.model.stream import Stream
 
 __all__ = ["Model", "Prediction", "load"]
 
@@ -134,6 +135,17 @@ class Model:
             yield Prediction(
                 pl.DataFrame(), self.head.predict(nothing, top=top), tuple(table.bad_rows[told:]), table.bad_row_count - counted
             )
+
+    def stream(self, streams: int = 1) -> Stream:
+        """Rows that come piece by piece: a prediction after every piece, at the cost of the piece alone.
+
+        Args:
+            streams: rows at the same time.
+
+        Raises:
+            SettingsError: the model reads more than one text, reads it from both ends, or weighs its steps by all of them.
+        """
+        return Stream(self.network, self.features, self.head, self.settings, streams=streams)
 
     def evaluate(self, data: Any, *, on_error: OnError = "fail") -> dict[str, float]:
         """Measure on a table with targets.

@@ -22,6 +22,7 @@
 
 #include "../linear_scan/call.h"
 #include "call.h"
+#include "module.h"
 
 namespace nb = nanobind;
 using namespace recurra;
@@ -222,14 +223,6 @@ Direction read_direction(nb::handle from) {
   return d;
 }
 
-Operation operation_of(const std::string& name) {
-  if (name == "elman") return Operation::elman_tanh;
-  if (name == "elman_relu") return Operation::elman_relu;
-  if (name == "lstm") return Operation::lstm;
-  if (name == "gru") return Operation::gru;
-  throw nb::value_error(("there is no compiled operation " + name).c_str());
-}
-
 // Under this many multiplications a second thread costs more than it brings.
 constexpr double worth_a_thread = 1e5;
 
@@ -277,6 +270,20 @@ void run_scan(bool backward, bool double_precision, const std::vector<int64_t>& 
 
 }  // namespace
 
+namespace recurra {
+
+const Kernels& chosen_kernels() { return *chosen().load()->kernels; }
+
+Operation operation_of(const std::string& name) {
+  if (name == "elman") return Operation::elman_tanh;
+  if (name == "elman_relu") return Operation::elman_relu;
+  if (name == "lstm") return Operation::lstm;
+  if (name == "gru") return Operation::gru;
+  throw nb::value_error(("there is no compiled operation " + name).c_str());
+}
+
+}  // namespace recurra
+
 NB_MODULE(_cpu, m) {
   m.def("forward", [](const std::string& operation, bool double_precision, const std::vector<int64_t>& sizes, uintptr_t lengths,
                       nb::tuple sequences, nb::tuple directions, std::vector<double> rates, int threads) {
@@ -287,6 +294,7 @@ NB_MODULE(_cpu, m) {
     run(true, operation, double_precision, sizes, lengths, sequences, directions, rates, threads);
   });
   m.def("scan", run_scan);
+  define_stepper(m);
   m.def("instruction_set", [] { return std::string(chosen().load()->name); });
   m.def("instruction_sets", [] {
     std::vector<std::string> names;

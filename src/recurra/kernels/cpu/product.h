@@ -114,9 +114,9 @@ struct Panels {
   }
 };
 
-// Terms of a sum worked through at a time, so that a block of a panel stays in the first cache.
+// Most terms of a sum worked through at a time, so that a block of a panel stays in the near caches.
 template <class T>
-constexpr int depth_block = 32768 / (panel_vectors * vector_bytes);
+constexpr int depth_block = 49152 / (panel_vectors * vector_bytes);
 
 enum class Start { bias, add };
 
@@ -125,11 +125,13 @@ template <class T>
 void rows_times_panels(const T* const* a, T* const* c, int rows, const Panels<T>& panels, Start start, const T* bias, int columns) {
   constexpr int W = width<T>;
   Tile<T> tile;
+  const int blocks = (panels.depth + depth_block<T> - 1) / depth_block<T>;
+  const int block_terms = (panels.depth + blocks - 1) / blocks;
   for (int panel = 0; panel < panels.count(); ++panel) {
     const int first_column = panel * panel_vectors * W, vectors = panels.vectors_of(panel), inside = columns - first_column;
     const bool whole = inside >= vectors * W;
-    for (int k = 0; k < panels.depth; k += depth_block<T>) {
-      const int terms = panels.depth - k < depth_block<T> ? panels.depth - k : depth_block<T>;
+    for (int k = 0; k < panels.depth; k += block_terms) {
+      const int terms = panels.depth - k < block_terms ? panels.depth - k : block_terms;
       const T* block = panels.panel(panel) + static_cast<ptrdiff_t>(k) * vectors * W;
       const bool fresh = k == 0 && start == Start::bias;
       for_tiles(rows, tile_rows(vectors), [&](int row, int height) {

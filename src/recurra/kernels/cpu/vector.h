@@ -145,6 +145,22 @@ RECURRA_INLINE Vector<double> fma(Vector<double> a, Vector<double> b, Vector<dou
 #endif
 }
 
+// x held between -limit and limit; NaN stays NaN.
+RECURRA_INLINE Vector<float> clamp(Vector<float> x, float limit) {
+#if defined(__AVX512F__)
+  return (Vector<float>)_mm512_max_ps((__m512)fill(-limit), _mm512_min_ps((__m512)fill(limit), (__m512)x));
+#elif defined(__AVX2__)
+  return (Vector<float>)_mm256_max_ps((__m256)fill(-limit), _mm256_min_ps((__m256)fill(limit), (__m256)x));
+#else
+  x = x > fill(limit) ? fill(limit) : x;
+  return x < fill(-limit) ? fill(-limit) : x;
+#endif
+}
+RECURRA_INLINE Vector<double> clamp(Vector<double> x, double limit) {
+  x = x > fill(limit) ? fill(limit) : x;
+  return x < fill(-limit) ? fill(-limit) : x;
+}
+
 // 1 / x. On AVX-512, where a division of a whole register is slow, one step of Newton's method from 14 bits.
 RECURRA_INLINE Vector<float> reciprocal(Vector<float> x) {
 #if defined(__AVX512F__)
@@ -205,40 +221,38 @@ struct Parts {
   Vector<T> scale, fraction;  // 2^n and exp(r) - 1
 };
 
-// NaN stays NaN; beyond the limit the exponential stands still.
+// Of sign * x, with |x| within the limit.
 template <class T>
-RECURRA_INLINE Parts<T> exponential_parts(Vector<T> x) {
+RECURRA_INLINE Parts<T> exponential_parts(Vector<T> x, T sign) {
   using E = Exponent<T>;
-  x = x > fill(E::limit) ? fill(E::limit) : x;
-  x = x < fill(-E::limit) ? fill(-E::limit) : x;
-  const Vector<T> shifted = fma(x, fill(E::log2e), fill(E::rounder));
+  const Vector<T> shifted = fma(x, fill(sign * E::log2e), fill(E::rounder));
   const Vector<T> n = shifted - E::rounder;
-  Vector<T> r = fma(n, fill(-E::ln2_high), x);
+  Vector<T> r = fma(n, fill(-E::ln2_high), sign * x);
   r = fma(n, fill(-E::ln2_low), r);
   const Bits<T> bits = ((Bits<T>)shifted << E::mantissa) + E::one;
   return {(Vector<T>)bits, fma(E::series(r), r * r, r)};
 }
 
+// Beyond the limit it stands still.
 template <class T>
 RECURRA_INLINE Vector<T> exponential(Vector<T> x) {
-  const Parts<T> e = exponential_parts<T>(x);
+  const Parts<T> e = exponential_parts<T>(clamp(x, Exponent<T>::limit), T(1));
   return fma(e.scale, e.fraction, e.scale);
 }
 
+// 1 / (1 + exp(-x)); beyond the limit it stands still.
 template <class T>
 RECURRA_INLINE Vector<T> sigmoid(Vector<T> x) {
-  return reciprocal(exponential<T>(-x) + T(1));
+  const Parts<T> e = exponential_parts<T>(clamp(x, Exponent<T>::limit), T(-1));
+  return reciprocal(fma(e.scale, e.fraction, e.scale + T(1)));
 }
 
-// tanh(x) = e / (e + 2) with e = exp(2 x) - 1, which keeps its digits near zero.
+// tanh(x) = e / (e + 2) with e = exp(2 x) - 1, which keeps its digits near zero. Beyond 20 it is 1 to the last bit.
 template <class T>
 RECURRA_INLINE Vector<T> hyperbolic_tangent(Vector<T> x) {
-  const Parts<T> e = exponential_parts<T>(x + x);
+  const Parts<T> e = exponential_parts<T>(clamp(x, T(20)), T(2));
   const Vector<T> less_one = fma(e.scale, e.fraction, e.scale - T(1));
-  const Vector<T> value = less_one * reciprocal(less_one + T(2));
-  // Beyond 20 the value is 1 to the last bit, and the quotient of huge numbers is not.
-  const Vector<T> far = fill(T(20));
-  return x > far ? fill(T(1)) : (x < -far ? fill(T(-1)) : value);
+  return less_one * reciprocal(less_one + T(2));
 }
 
 }  // namespace RECURRA_ISA

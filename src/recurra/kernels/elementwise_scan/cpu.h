@@ -278,25 +278,33 @@ struct LayerBackward {
     }
   }
 
-  // The same for some weights: a vector of gates' columns against all inputs.
+  // The same for some weights: a vector of gates' columns against all inputs. Sums of `scan_depth` terms are made apart and
+  // then added up: short chains keep the rounding error of long sums small.
   void add_weights(int64_t place, int64_t count) const {
-    T some[scan_depth * W];
-    Vector<T> sum{};
+    constexpr int stride = panel_vectors * W;
+    alignas(64) T some[scan_depth * W];
+    alignas(64) T sums_here[W * stride];
+    Vector<T> total = load(grad_bias.data + place);
     for (int64_t first = 0; first < count; first += scan_depth) {
       const int depth = static_cast<int>(count - first < scan_depth ? count - first : scan_depth);
+      Vector<T> sum{};
       for (int k = 0; k < depth; ++k) {
         const Vector<T> gate = load(gates.data + (first + k) * layout.wide + place);
         store(some + k * W, gate);
         sum += gate;
       }
+      total += sum;
       for (int64_t panel = 0; panel < input_panels; ++panel) {
         const int64_t left = input_vectors - panel * panel_vectors, vectors = left < panel_vectors ? left : panel_vectors;
-        columns_times_panel<T>(some, inputs.data + panel * panel_vectors * W * count + first * vectors * W, depth,
-                               static_cast<int>(vectors), grad_weight.data + (place * input_vectors + panel * panel_vectors) * W,
-                               input_vectors * W);
+        std::memset(sums_here, 0, sizeof(sums_here));
+        columns_times_panel<T>(some, inputs.data + panel * stride * count + first * vectors * W, depth, static_cast<int>(vectors),
+                               sums_here, stride);
+        T* to = grad_weight.data + (place * input_vectors + panel * panel_vectors) * W;
+        for (int row = 0; row < W; ++row, to += input_vectors * W)
+          for (int64_t v = 0; v < vectors; ++v) store(to + v * W, load(to + v * W) + load(sums_here + row * stride + v * W));
       }
     }
-    store(grad_bias.data + place, load(grad_bias.data + place) + sum);
+    store(grad_bias.data + place, total);
   }
 
   void finish() const {
@@ -334,7 +342,7 @@ bool layer_backward(const ScanCall& call) {
   return true;
 }
 
-// The units by their numbers; those in operator.py follow them. False when memory ran out.
+// The units by their numbers; those in units.py follow them. False when memory ran out.
 template <class T>
 bool elementwise_scan(bool backward, const ScanCall& call) {
   switch (call.unit) {

@@ -56,7 +56,8 @@ def elementwise_scan_recurrence(
     if rows != kind.gates * hidden_size and not (may_read_input and rows == (kind.gates - 1) * hidden_size):
         raise ValueError(f"The weights of {unit} must have {kind.gates} gates of {hidden_size} rows each, not {rows} rows.")
     check_input(x, (state,), weights.w_ih.shape[1], lengths, resets)
-    chosen = choose_scan(unit, backend, x.device, steps=x.shape[1], linear=kind.coefficients is not None).backend
+    shape = (x.shape[0], x.shape[1], hidden_size)
+    chosen = choose_scan(unit, backend, x.device, shape=shape, linear=kind.coefficients is not None).backend
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], hidden_size), state
     if chosen == "cpu":

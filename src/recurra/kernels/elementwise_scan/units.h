@@ -164,7 +164,7 @@ struct RGLRUUnit {
 
     explicit RECURRA_INLINE Decay(Vector<T> log_a) {
       a = exponential<T>(log_a);
-      const Parts<T> e = exponential_parts<T>(log_a + log_a);
+      const Parts<T> e = exponential_parts<T>(clamp(log_a + log_a, Exponent<T>::limit), T(1));
       const Vector<T> least = fill(sizeof(T) == sizeof(float) ? T(1.17549435e-38) : T(2.2250738585072014e-308));
       const Vector<T> rest = -fma(e.scale, e.fraction, e.scale - T(1));
       fed = square_root<T>(rest >= least ? rest : least);

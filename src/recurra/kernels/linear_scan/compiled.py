@@ -13,7 +13,7 @@ from recurra.kernels.compiled import UNAVAILABLE
 from recurra.shapes import Tensor
 
 try:
-    from recurra.kernels import _cpu
+    from recurra.kernels import _cpu  # type: ignore[attr-defined]
 except ImportError:
     _cpu = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from recurra.errors import BackendUnavailable
-from recurra.kernels.backend import BACKENDS, Choice, check_backend
+from recurra.kernels.backend import Choice, check_backend
 from recurra.kernels.compiled import UNAVAILABLE
 from recurra.kernels.dispatch import check_input
 from recurra.kernels.linear_scan.aten import linear_scan_aten
@@ -16,8 +16,15 @@ from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["choose_scan", "linear_scan_recurrence"]
 
-CHUNKED_STEPS = 16
-"""Steps from which a scan in chunks is faster than a Python loop (measured, B=8, H=128, training step)."""
+CHUNKED_STEPS, CHUNKED_NUMBERS = 16, 4096
+"""Least steps, and on a CPU most numbers of a step (B*H), at which a scan in chunks is faster than a Python loop: beyond, the
+loop's own cost no longer counts, and chunks read memory twice (measured, training step, one thread)."""
+
+_WHAT = {
+    "cpu": "one compiled kernel for all steps",
+    "aten": "torch's own operations over chunks of steps",
+    "reference": "a Python loop over the steps in plain PyTorch",
+}
 
 
 def linear_scan_recurrence(
@@ -58,7 +65,7 @@ def linear_scan_recurrence(
             f"a, b and the state must be of shapes (B, T, H) twice and (B, H), not {tuple(a.shape)}, {tuple(b.shape)} and {tuple(state.shape)}."
         )
     check_input(a, (state,), state.shape[1], lengths, resets)
-    chosen = choose_scan("linear_scan", backend, a.device, steps=a.shape[1]).backend
+    chosen = choose_scan("linear_scan", backend, a.device, shape=(a.shape[0], a.shape[1], a.shape[2])).backend
     if a.shape[0] * a.shape[1] == 0:
         return b, state
     if chosen == "cpu":
@@ -70,7 +77,12 @@ def linear_scan_recurrence(
 
 
 def choose_scan(
-    operation: str, requested: str, device: torch.device | None = None, *, steps: int | None = None, linear: bool = True
+    operation: str,
+    requested: str,
+    device: torch.device | None = None,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    linear: bool = True,
 ) -> Choice:
     """The backend of one call of a scan.
 
@@ -78,7 +90,7 @@ def choose_scan(
         operation: name of the scan, for the messages.
         requested: "auto" or a name of `BACKENDS`.
         device: of the tensors; None for a CPU.
-        steps: T of the call; None when it is not known yet (many).
+        shape: B, T and H of the call; None when they are not known yet (many steps of few rows).
         linear: whether the state is linear in the state before.
 
     Raises:
@@ -86,21 +98,21 @@ def choose_scan(
         BackendUnavailable: the backend was named and cannot run it.
     """
     check_backend(requested)
-    here = device is None or device.type == "cpu"
-    against = {
-        "cpu": (UNAVAILABLE or "") if here else "its tensors are not on a CPU",
-        "aten": "" if linear else "its state is not linear in the state before, so torch has nothing for all steps at once",
-        "reference": "",
+    on_cpu = device is None or device.type == "cpu"
+    refusals = {
+        "cpu": UNAVAILABLE if on_cpu else f"the compiled kernels run on a CPU, and the input is on {device}",
+        "aten": None if linear else "its state is not linear in the state before, so torch has nothing for many steps at once",
+        "reference": None,
     }
     if requested != "auto":
-        reason = against.get(requested, "it has no such kernel")
-        if reason:
-            raise BackendUnavailable(f"The backend {requested!r} cannot run {operation}: {reason}. Use backend 'auto' or 'reference'.")
-        return Choice(requested, f"asked for by name: {BACKENDS[requested]}")
-    if steps == 1:
+        refusal = refusals.get(requested, "it has no such kernel")
+        if refusal:
+            raise BackendUnavailable(f"The backend {requested!r} cannot run {operation}: {refusal}. Use backend 'auto' or 'reference'.")
+        return Choice(requested, f"asked for by name: {_WHAT[requested]}")
+    if shape is not None and shape[1] == 1:
         return Choice("reference", "a single step has nothing to fuse, and plain PyTorch starts faster")
-    if not against["cpu"]:
-        return Choice("cpu", "the fastest that can run this: one compiled kernel for all steps")
-    if linear and (steps is None or steps >= CHUNKED_STEPS):
-        return Choice("aten", f"{against['cpu']}; torch's own operations over chunks of steps are the fastest left")
-    return Choice("reference", f"{against['cpu']}; a Python loop over the steps in plain PyTorch remains")
+    if refusals["cpu"] is None:
+        return Choice("cpu", f"the fastest that can run this: {_WHAT['cpu']}")
+    worth = shape is None or (shape[1] >= CHUNKED_STEPS and (not on_cpu or shape[0] * shape[2] <= CHUNKED_NUMBERS))
+    chosen = "aten" if linear and worth else "reference"
+    return Choice(chosen, f"{refusals['cpu']}; the fastest left: {_WHAT[chosen]}")

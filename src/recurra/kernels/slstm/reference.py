@@ -50,7 +50,7 @@ def slstm_reference(
 def _from_heads(h: Float[Tensor, "B H"], w_hh: Float[Tensor, "4*H D"]) -> Float[Tensor, "B 4*H"]:
     """The recurrent product; every head of D units reads itself alone."""
     size = w_hh.shape[1]
-    by_head = torch.einsum("bkd,gked->bgke", h.reshape(len(h), -1, size), w_hh.reshape(4, -1, size, size))
+    by_head = torch.einsum("bkd,gked->bgke", h.reshape(h.shape[0], -1, size), w_hh.reshape(4, -1, size, size))
     return by_head.flatten(1)
 
 

@@ -1,0 +1,337 @@
+"""Steps of streams: packed weights and the state of every stream stay in compiled code between calls.
+
+For whole sequences with gradients there are the recurrences; what makes a stepper of a stack, or steps a stack without a
+compiler, is `recurra.layers.stepper`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import torch
+
+from recurra.errors import BackendUnavailable
+from recurra.kernels import compiled
+from recurra.kernels.loop import RecurrentWeights
+from recurra.kernels.state import ElmanState, GRUState, LSTMState
+from recurra.shapes import Float, Tensor
+
+__all__ = ["FOLDED_BYTES", "STEPPED", "CompiledStepper", "StepLayer"]
+
+STEPPED: dict[str, type[Any]] = {"elman": ElmanState, "elman_relu": ElmanState, "lstm": LSTMState, "gru": GRUState}
+"""Operations that have compiled steps, and their states."""
+
+FOLDED_BYTES = 2**27
+"""Most memory for an embedding's products with the input weights. A step then reads one row of them, and no input weights."""
+
+_GATES = {"elman": 1, "elman_relu": 1, "lstm": 4, "gru": 3}
+
+
+class StepLayer(NamedTuple):
+    """One layer of a stepper.
+
+    Attributes:
+        operation: a name of `STEPPED`.
+        weights: of the recurrence.
+        initial: (H,) the start of every field of the state; zeros when empty.
+        zoneout: share of the previous state that a step keeps.
+        residual: add the input to the output; F = H.
+        norm: weight and bias (H,) of the output's layer normalization; None for none.
+        norm_epsilon: added to its variance.
+    """
+
+    operation: str
+    weights: RecurrentWeights
+    initial: tuple[Float[Tensor, " H"], ...] = ()
+    zoneout: float = 0.0
+    residual: bool = False
+    norm: tuple[Float[Tensor, " H"], Float[Tensor, " H"]] | None = None
+    norm_epsilon: float = 1e-5
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """F and H."""
+        return int(self.weights.w_ih.shape[1]), int(self.weights.w_hh.shape[1])
+
+
+class CompiledStepper:
+    """Streams through layers of compiled steps.
+
+    A step of one stream takes about the time of reading the weights once. Outputs are the same to the last bit whether
+    steps come one by one or many at once, for any number of streams and threads, and the same as those of the compiled
+    recurrences. Weights are copied: later changes do not reach a stepper. No gradients.
+
+    Inputs and outputs are numpy arrays or torch tensors on a CPU, whichever is given. Inputs of another type of number are
+    converted. One object serves one Python thread at a time.
+
+    Args:
+        layers: from the first to the last, of one type of number, float32 or float64.
+        streams: S.
+        embedding: (V, F) vectors of tokens. Steps then take numbers of tokens in place of vectors.
+        threads: most threads that a step uses; torch's number when None. Small steps use fewer.
+
+    Attributes:
+        streams: S.
+        folded: whether a token's input product is looked up (`FOLDED_BYTES`), or computed from its vector.
+        threads: how many threads a step may use.
+
+    Raises:
+        BackendUnavailable: the compiled kernels are not there.
+        ValueError: the layers or the embedding do not fit each other.
+        TypeError: they are of a type of number that has no steps.
+    """
+
+    def __init__(
+        self, layers: Sequence[StepLayer], *, streams: int = 1, embedding: Float[Tensor, "V F"] | None = None, threads: int | None = None
+    ) -> None:
+        if compiled.UNAVAILABLE is not None:
+            raise BackendUnavailable(f"Compiled steps cannot run: {compiled.UNAVAILABLE}.")
+        from recurra.kernels import _cpu  # type: ignore[attr-defined]
+
+        dtype = layers[0].weights.w_ih.dtype if layers else None
+        _check_layers(layers, dtype, streams, embedding)
+        assert dtype is not None
+        self._layers = tuple((layer.operation, layer.sizes[1]) for layer in layers)
+        self._initial = _initial_state(layers).to("cpu", dtype)
+        self._tokens = embedding is not None
+        self._features, wide = layers[0].sizes
+        rows = 0 if embedding is None else len(embedding)
+        self.folded = 0 < rows * _GATES[layers[0].operation] * wide * dtype.itemsize <= FOLDED_BYTES
+        kept = [[_plain(tensor) for tensor in (*layer.weights, *(layer.norm or ()))] for layer in layers]
+        vectors = torch.empty(0) if embedding is None else _plain(embedding)
+        self._steps = _cpu.make_stepper(
+            dtype == torch.float64,
+            [_addresses(layer, tensors) for layer, tensors in zip(layers, kept, strict=True)],
+            vectors.data_ptr() if rows else 0,
+            rows,
+            self.folded,
+            streams,
+            torch.get_num_threads() if threads is None else threads,
+        )
+        self._set_streams(streams, dtype)
+
+    def _set_streams(self, streams: int, dtype: torch.dtype) -> None:
+        self.streams = streams
+        self.dtype = dtype
+        self.threads = int(self._steps.threads)
+        self._x_dtype = torch.int64 if self._tokens else dtype
+        self._x_shape = (streams,) if self._tokens else (streams, self._features)
+        self._output_shape = (streams, self._layers[-1][1])
+        # Empty tensors and arrays are made faster after a pattern.
+        self._tensor = torch.empty(self._output_shape, dtype=dtype)
+        self._array = self._tensor.numpy()
+        self.reset()
+
+    @overload
+    def step(self, x: Tensor, *, out: Tensor | None = None) -> Tensor: ...
+
+    @overload
+    def step(self, x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray: ...
+
+    def step(self, x: Any, *, out: Any = None) -> Any:
+        """One step of all streams.
+
+        Args:
+            x: (S, F) inputs, or (S,) tokens.
+            out: (S, H), contiguous, to be filled; new memory when None.
+
+        Returns:
+            (S, H) outputs of the last layer.
+
+        Raises:
+            ValueError: of another shape.
+            IndexError: a token that the embedding has not.
+        """
+        if isinstance(x, Tensor):
+            if not (x.dtype is self._x_dtype and x.shape == self._x_shape and x.is_contiguous() and x.is_cpu):
+                x = self._converted(x, self._x_shape)
+            out = torch.empty_like(self._tensor) if out is None else self._checked(out)
+            self._steps.step(x.data_ptr(), out.data_ptr())
+            return out
+        out = np.empty_like(self._array) if out is None else out
+        if not self._steps.step_buffers(x, out):
+            given = self._converted(torch.as_tensor(np.array(x)), self._x_shape)
+            self._steps.step(given.data_ptr(), self._checked(out).ctypes.data)
+        return out
+
+    @overload
+    def run(self, x: Tensor) -> Tensor: ...
+
+    @overload
+    def run(self, x: np.ndarray) -> np.ndarray: ...
+
+    def run(self, x: Any) -> Any:
+        """Many steps of all streams: the same as `step` after `step`, in less time.
+
+        Args:
+            x: (S, T, F) inputs, or (S, T) tokens.
+
+        Returns:
+            (S, T, H) outputs of the last layer.
+
+        Raises:
+            ValueError: of another shape.
+            IndexError: a token that the embedding has not.
+        """
+        given = x if isinstance(x, Tensor) else torch.as_tensor(np.array(x))
+        if given.ndim < 2:
+            raise ValueError(f"Many steps are of shape {self._described(many=True)}, not {tuple(given.shape)}.")
+        steps = given.shape[1]
+        given = self._converted(given, (self.streams, steps, *self._x_shape[1:]))
+        output = self._tensor.new_empty(self.streams, steps, self._output_shape[1])
+        if steps:
+            width = given.shape[2] if given.ndim == 3 else 1
+            self._steps.run(given.data_ptr(), steps * width, width, output.data_ptr(), output.stride(0), output.stride(1), steps)
+        return output if isinstance(x, Tensor) else output.numpy()
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """A copy of the state of every layer, as a stack has it: NamedTuples of (S, H)."""
+        return self.snapshot()
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """A copy of the state of every layer: NamedTuples of (S, H), what `restore` and `recurra.cells.state` take."""
+        numbers = self._tensor.new_empty(self.streams, self._steps.state_numbers)
+        self._steps.read_state(numbers.data_ptr())
+        state, at = [], 0
+        for operation, hidden in self._layers:
+            kind = STEPPED[operation]
+            places = [at + number * hidden for number in range(len(kind._fields))]
+            state.append(kind(*(numbers[:, place : place + hidden] for place in places)))
+            at = places[-1] + hidden
+        return tuple(state)
+
+    def restore(self, snapshot: tuple[Any, ...], rows: Sequence[int] | None = None) -> None:
+        """Go on from a state.
+
+        Args:
+            snapshot: what `snapshot` returned, or a stack.
+            rows: the streams that go on from it, one for each of its rows; all when None.
+
+        Raises:
+            ValueError: it is of other layers or another number of streams.
+            IndexError: there is no such stream.
+        """
+        chosen = range(self.streams) if rows is None else rows
+        self._check_rows(chosen)
+        fields = [field for part in snapshot for field in part]
+        expected = [(len(chosen), hidden) for operation, hidden in self._layers for _ in STEPPED[operation]._fields]
+        if [tuple(field.shape) for field in fields] != expected:
+            raise ValueError(
+                f"The state has tensors of the shapes {[tuple(field.shape) for field in fields]}, and this stepper's state {expected}: "
+                "take a snapshot of the same layers, and select its rows or use fork for another number of streams."
+            )
+        self._write(chosen, torch.cat(fields, 1))
+
+    def fork(self, rows: Sequence[int]) -> CompiledStepper:
+        """A stepper of its own over the same weights, whose streams begin as copies of some of these.
+
+        Args:
+            rows: for every stream of the new one the number of the stream it copies; repeats are allowed.
+
+        Raises:
+            IndexError: there is no such stream.
+        """
+        self._check_rows(rows)
+        if not rows:
+            raise ValueError("A fork needs at least one stream: name the rows to copy.")
+        made = object.__new__(CompiledStepper)
+        made.__dict__.update(self.__dict__)
+        made._steps = self._steps.fork(len(rows))
+        made._set_streams(len(rows), self.dtype)
+        numbers = self._tensor.new_empty(self.streams, self._steps.state_numbers)
+        self._steps.read_state(numbers.data_ptr())
+        made._write(range(len(rows)), numbers[list(rows)])
+        return made
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Start some streams anew; all when None.
+
+        Raises:
+            IndexError: there is no such stream.
+        """
+        if rows is not None:
+            self._check_rows(rows)
+        self._write(range(self.streams) if rows is None else rows, self._initial)
+
+    def _write(self, rows: Sequence[int], numbers: Tensor) -> None:
+        """The state of some streams: one row for each, or one for all."""
+        numbers = numbers.detach().to("cpu", self.dtype).contiguous()
+        self._steps.write_state(list(rows), numbers.data_ptr(), numbers.shape[1] if numbers.ndim == 2 else 0)
+
+    def _check_rows(self, rows: Sequence[int]) -> None:
+        for row in rows:
+            if not 0 <= row < self.streams:
+                raise IndexError(f"There is no stream {row}: they are 0 to {self.streams - 1}.")
+
+    def _converted(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if x.shape != shape:
+            raise ValueError(f"The input must be of shape {self._described(many=len(shape) > len(self._x_shape))}, not {tuple(x.shape)}.")
+        if self._tokens and (x.is_floating_point() or x.dtype == torch.bool):
+            raise ValueError(f"This stepper reads tokens, which are whole numbers, not {x.dtype}.")
+        return x.detach().to("cpu", self._x_dtype).contiguous()
+
+    def _described(self, *, many: bool) -> str:
+        letters = ["streams", "steps"] if many else ["streams"]
+        sizes = [str(self.streams), *(["T"] if many else [])] + ([] if self._tokens else [str(self._features)])
+        return f"({', '.join([*letters, *([] if self._tokens else ['features'])])}) = ({', '.join(sizes)})"
+
+    def _checked(self, out: Any) -> Any:
+        """An output that can be written: the kernels take it on trust."""
+        dense = out.is_contiguous() and out.is_cpu if isinstance(out, Tensor) else out.flags.c_contiguous and out.flags.writeable
+        wanted = self.dtype if isinstance(out, Tensor) else self._array.dtype
+        if tuple(out.shape) != self._output_shape or out.dtype != wanted or not dense:
+            raise ValueError(f"out must be contiguous {wanted} of shape {self._output_shape}, not {out.dtype} of shape {tuple(out.shape)}.")
+        return out
+
+
+def _check_layers(layers: Sequence[StepLayer], dtype: torch.dtype | None, streams: int, embedding: Tensor | None) -> None:
+    """Whatever the kernels take on trust."""
+    if not layers or streams < 1:
+        raise ValueError(f"A stepper needs at least one layer and one stream, not {len(layers)} and {streams}.")
+    if dtype not in {torch.float32, torch.float64}:
+        raise TypeError(f"Compiled steps are of float32 or float64, not of {dtype}.")
+    features = layers[0].sizes[0]
+    if embedding is not None and (embedding.ndim != 2 or embedding.shape[1] != features or not len(embedding)):
+        raise ValueError(f"The embedding must be of shape (V, {features}), not {tuple(embedding.shape)}.")
+    if embedding is not None and embedding.dtype != dtype:
+        raise TypeError(f"The embedding is of {embedding.dtype} and the layers of {dtype}.")
+    for number, layer in enumerate(layers):
+        if layer.operation not in STEPPED:
+            raise ValueError(f"There are no compiled steps of {layer.operation!r}, only of {', '.join(STEPPED)}.")
+        width, hidden = layer.sizes
+        wide, fields = _GATES[layer.operation] * hidden, STEPPED[layer.operation]._fields
+        expected = [(wide, features), (wide, hidden), (wide,), (wide,), *[(hidden,)] * (len(layer.initial) + 2 * (layer.norm is not None))]
+        tensors = [*layer.weights, *layer.initial, *(layer.norm or ())]
+        if [tuple(tensor.shape) for tensor in tensors] != expected:
+            raise ValueError(f"Layer {number}'s tensors must be of shapes {expected}, not {[tuple(tensor.shape) for tensor in tensors]}.")
+        if any(tensor.dtype != dtype for tensor in tensors):
+            raise TypeError(f"Layer {number} must be of {dtype} as the first one is.")
+        if layer.initial and len(layer.initial) != len(fields):
+            raise ValueError(f"Layer {number}'s state starts with {len(fields)} tensors ({', '.join(fields)}), not {len(layer.initial)}.")
+        if layer.residual and width != hidden:
+            raise ValueError(f"Layer {number} reads {width} features and puts out {hidden}: there is no sum of both.")
+        features = hidden
+
+
+def _initial_state(layers: Sequence[StepLayer]) -> Tensor:
+    """(N,) the state that a stream begins with, field after field."""
+    fields = [
+        field
+        for layer in layers
+        for field in (layer.initial or [layer.weights.w_hh.new_zeros(layer.sizes[1])] * len(STEPPED[layer.operation]._fields))
+    ]
+    return torch.cat([field.detach() for field in fields])
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()
+
+
+def _addresses(layer: StepLayer, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+    """A layer in the order in which the extension reads it; the tensors must live until it has."""
+    places = [tensor.data_ptr() for tensor in tensors]
+    norm = places[4:] if layer.norm else [0, 0]
+    return (layer.operation, *layer.sizes, *places[:4], layer.zoneout, layer.zoneout, int(layer.residual), *norm, layer.norm_epsilon)

@@ -1,0 +1,208 @@
+"""Rows that come piece by piece: the model's state is kept, and every prediction costs what the piece costs.
+
+Whole rows are predicted by `Model.predict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from recurra.config import Settings
+from recurra.data.batch import Sequence
+from recurra.errors import SettingsError
+from recurra.features import Feature
+from recurra.features.text import TextFeature, TokenEmbedding
+from recurra.heads import Head
+from recurra.layers import Stack, TokenNgrams
+from recurra.layers.stepper import Stepper
+from recurra.model.network import Network
+from recurra.shapes import Tensor
+
+__all__ = ["Stream"]
+
+POOLED = ("last", "mean", "max", "max_mean")
+"""Poolings that go on from step to step; attention weighs every step anew with each one that comes."""
+
+
+class Stream:
+    """Streams through a trained model; `Model.stream` makes it.
+
+    After all pieces of a row the prediction is that of the whole row, except that a row is never cut off at
+    `text.max_length` (a piece is). Pieces are cut into tokens one by one: give whole words, or, where the tokens are
+    characters, any text with its blanks.
+
+    Args:
+        network: with trained weights; they are copied.
+        features: of the model: one, of text or tokens.
+        head: of the model.
+        settings: of the model.
+        streams: S, rows at the same time.
+
+    Attributes:
+        streams: S.
+        steps: (S,) tokens that each stream has read.
+
+    Raises:
+        SettingsError: the model cannot read piece by piece; the message says why.
+    """
+
+    def __init__(self, network: Network, features: Many[Feature], head: Head, settings: Settings, *, streams: int = 1) -> None:
+        _check(features, settings)
+        if streams < 1:
+            raise SettingsError(f"streams is {streams}: give 1 or more.")
+        feature = features[0]
+        stack, embedding = next(iter(network.encoders.values())), network.embedding_of(feature.name)
+        assert isinstance(feature, TextFeature)
+        assert isinstance(stack, Stack)
+        assert isinstance(embedding, TokenEmbedding)
+        self._feature, self._head = feature, head
+        self._embedding, self._output = deepcopy(embedding).eval(), deepcopy(network.output).eval()
+        self._pooling = settings.encoder.pooling
+        # N-grams of tokens reach back over pieces; all else of a token's vector is the same wherever it stands.
+        self._reach = max((table.order - 1 for table in embedding.ngrams if isinstance(table, TokenNgrams)), default=0)
+        self._stepper = Stepper(stack, streams=streams, embedding=None if self._reach else self._vectors(_every_token(feature)))
+        self._set_streams(streams, stack.output_size)
+
+    def _set_streams(self, streams: int, size: int) -> None:
+        self.streams = streams
+        self.steps = np.zeros(streams, np.int64)
+        self._before = np.zeros((streams, self._reach), np.int64)
+        self._last, self._sum, self._most = np.zeros((streams, size)), np.zeros((streams, size)), np.full((streams, size), -np.inf)
+
+    def feed(self, pieces: str | Many[Any], *, top: int | None = None) -> pl.DataFrame:
+        """Read the next piece of every stream.
+
+        Args:
+            pieces: for each stream a text, or a list of tokens where the column holds lists; None for nothing new. For a
+                single stream also the text alone.
+            top: also the most probable labels, so many.
+
+        Returns:
+            The predictions as they stand now, one row for each stream; the columns are those of `Model.predict`.
+
+        Raises:
+            ValueError: there is not one piece for each stream.
+        """
+        given = [pieces] if isinstance(pieces, str) else list(pieces)
+        if len(given) != self.streams:
+            raise ValueError(f"Give one piece for each of the {self.streams} streams, None for nothing new; these are {len(given)}.")
+        # Bytes that were no UTF-8 reach Python as half characters, which no table can hold.
+        given = [piece.encode(errors="replace").decode() if isinstance(piece, str) else piece for piece in given]
+        dtype = pl.List(pl.String) if any(isinstance(piece, list | tuple) for piece in given) else pl.String
+        rows = self._feature.encode(pl.Series(self._feature.name, given, dtype=dtype))
+        tokens = [np.asarray(rows.values[begin:end], np.int64) for begin, end in zip(rows.offsets, rows.offsets[1:], strict=False)]
+        read = 0
+        for end in sorted({len(row) for row in tokens} - {0}):  # all that still have tokens go on together
+            running = [number for number, row in enumerate(tokens) if len(row) >= end]
+            self._read(running, np.stack([tokens[number][read:end] for number in running]))
+            read = end
+        return self.predict(top=top)
+
+    def predict(self, *, top: int | None = None) -> pl.DataFrame:
+        """The predictions as they stand now, one row for each stream.
+
+        Args:
+            top: also the most probable labels, so many.
+
+        Raises:
+            SettingsError: `top` is less than one.
+        """
+        if top is not None and top < 1:
+            raise SettingsError(f"top is {top}: give the number of labels wanted, 1 or more.")
+        weight = next(self._output.parameters())
+        with torch.inference_mode():
+            outputs = self._output(torch.from_numpy(self._pooled()).to(weight))
+        return self._head.predict(outputs.float().cpu().numpy(), top=top)
+
+    def reset(self, rows: Many[int] | None = None) -> None:
+        """Begin a new row in some streams; in all when None.
+
+        Raises:
+            IndexError: there is no such stream.
+        """
+        self._stepper.reset(rows)
+        chosen = list(range(self.streams) if rows is None else rows)
+        self.steps[chosen], self._before[chosen], self._most[chosen] = 0, 0, -np.inf
+        self._last[chosen] = self._sum[chosen] = 0.0
+
+    def fork(self, rows: Many[int]) -> Stream:
+        """Streams of their own that go on from these: to see what the prediction would be after one piece or another.
+
+        Args:
+            rows: for every stream of the new one the number of the stream it copies; repeats are allowed.
+
+        Raises:
+            IndexError: there is no such stream.
+        """
+        made = object.__new__(Stream)
+        chosen = list(rows)
+        made.__dict__.update(self.__dict__)
+        made._stepper = self._stepper.fork(chosen)
+        made.streams = len(chosen)
+        for name in ("steps", "_before", "_last", "_sum", "_most"):
+            setattr(made, name, getattr(self, name)[chosen])
+        return made
+
+    def explain_backend(self) -> str:
+        """What computes the steps, and why."""
+        return self._stepper.explain_backend()
+
+    def _read(self, running: list[int], tokens: np.ndarray) -> None:
+        """The same number of tokens (N, T) into some streams."""
+        inputs: Any = tokens
+        if self._reach:
+            known = np.concatenate([self._before[running], tokens], 1)
+            inputs = self._vectors(torch.from_numpy(known))[:, self._reach :]
+            self._before[running] = known[:, known.shape[1] - self._reach :]
+        if len(running) == self.streams:
+            outputs = self._stepper.run(inputs)
+        else:
+            part = self._stepper.fork(running)
+            outputs = part.run(inputs)
+            self._stepper.restore(part.state, running)
+        steps = np.asarray(outputs.float().cpu() if isinstance(outputs, Tensor) else outputs, np.float64)
+        self.steps[running] += tokens.shape[1]
+        self._last[running] = steps[:, -1]
+        self._sum[running] += steps.sum(1)
+        self._most[running] = np.maximum(self._most[running], steps.max(1))
+
+    def _pooled(self) -> np.ndarray:
+        """(S, E) the vectors of the rows so far; zeros where nothing was read."""
+        mean = self._sum / np.maximum(self.steps, 1)[:, None]
+        most = np.where(self.steps[:, None] > 0, self._most, 0.0)
+        pooled = {"last": [self._last], "mean": [mean], "max": [most], "max_mean": [most, mean]}
+        return np.concatenate(pooled[self._pooling], 1)
+
+    def _vectors(self, tokens: Tensor) -> Tensor:
+        """(S, T, F) vectors of tokens (S, T); (V, F) of the whole vocabulary (V,)."""
+        rows = tokens[None] if tokens.ndim == 1 else tokens
+        lengths = torch.full((len(rows),), rows.shape[1])
+        with torch.inference_mode():
+            vectors: Tensor = self._embedding(Sequence(rows, lengths).to(self._embedding.embedding.weight.device))
+        return vectors[0] if tokens.ndim == 1 else vectors
+
+
+def _every_token(feature: TextFeature) -> Tensor:
+    return torch.arange(len(feature.tokenizer.tokens))
+
+
+def _check(features: Many[Feature], settings: Settings) -> None:
+    """Refuse what has no running value."""
+    if [feature.kind for feature in features] != ["sequence"] or not isinstance(features[0], TextFeature):
+        names = ", ".join(f"{feature.name} ({feature.type})" for feature in features)
+        raise SettingsError(f"Only a model of one text, or of one column of tokens, can read piece by piece; this one reads {names}.")
+    if settings.encoder.bidirectional:
+        raise SettingsError(
+            "This model reads its text from both ends, and a stream has no end yet: train one with encoder.bidirectional=false to stream."
+        )
+    if settings.encoder.pooling not in POOLED:
+        raise SettingsError(
+            f"The pooling {settings.encoder.pooling!r} weighs all steps anew with every new one: "
+            f"train with encoder.pooling set to {', '.join(POOLED)} to stream."
+        )
