@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recurra.cells import CELLS, Cell, StandardCell
+from recurra.cells import CELLS, Cell, ScanCell, StandardCell
 from recurra.cells.initialization import Initialization
 from recurra.cells.noise import check_rate
 from recurra.data.batch import padding_mask
@@ -238,6 +238,13 @@ def _maker(
         )
     inside = {"recurrent": regularization.recurrent, "weight": regularization.weight, "zoneout": regularization.zoneout}
     ignored = [name for name, rate in inside.items() if rate]
+    if isinstance(cell, type) and issubclass(cell, ScanCell):
+        if ignored:
+            raise SettingsError(
+                f"{', '.join(ignored)} means nothing for {cell.__name__}, whose steps are one scan: leave it out, or use a cell such as lstm or gru."
+            )
+        scan = cell
+        return lambda input_size, hidden_size: scan(input_size, hidden_size, initialization=initialization, backend=backend)
     ignored += ["initialization"] if initialization != Initialization() else []
     ignored += ["backend"] if backend not in {"auto", "reference"} else []
     if ignored:
