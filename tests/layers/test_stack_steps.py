@@ -85,6 +85,10 @@ def test_float32_is_as_exact_as_the_stack():
     assert off <= 4 * (rounded - exact).abs().max()
 
 
+ROUNDING = 2.0**-52 * 2**6
+"""torch may sum another number of rows in another order: sums of 16 numbers under 1, over 8 steps of units under 1, two layers."""
+
+
 def test_states_are_copied_forked_and_reset(way):
     stack = make("everything").eval()
     x = torch.randn(3, 8, 5, dtype=torch.float64)
@@ -100,9 +104,9 @@ def test_states_are_copied_forked_and_reset(way):
     forked = forked.fork([2, 2, 0, 1])
     assert forked.streams == 4
     assert forked.explain_backend() == stepper.explain_backend()
-    torch.testing.assert_close(forked.run(x[[2, 2, 0, 1]]), expected[[2, 2, 0, 1]], rtol=0, atol=0)
+    torch.testing.assert_close(forked.run(x[[2, 2, 0, 1]]), expected[[2, 2, 0, 1]], rtol=0, atol=ROUNDING)
     stepper.restore(select(snapshot, torch.tensor([1, 0, 0])))
-    torch.testing.assert_close(stepper.run(x[[1, 0, 0]]), expected[[1, 0, 0]], rtol=0, atol=0)
+    torch.testing.assert_close(stepper.run(x[[1, 0, 0]]), expected[[1, 0, 0]], rtol=0, atol=ROUNDING)
     one = torch.tensor([1])
     stepper.restore(select(snapshot, one), rows=[2])
     torch.testing.assert_close(select(stepper.state, torch.tensor([2])), select(snapshot, one), rtol=0, atol=0)

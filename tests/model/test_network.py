@@ -80,7 +80,7 @@ def test_parts_and_parameter_count() -> None:
     assert len(network.encoders) == len(network.poolings) == 2
     assert len(network.embeddings) == 4
     assert network.parameter_count == sum(parameter.numel() for parameter in network.parameters())
-    assert "aten" in network.explain_backend()
+    assert "LSTMCell runs on" in network.explain_backend()
 
 
 def test_static_inputs_alone_need_no_recurrence() -> None:

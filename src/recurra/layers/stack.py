@@ -176,7 +176,11 @@ class Stack(nn.Module):
         wheres = [reset, None if reset is None else reversed_reset(reset)]
         cells = [self._cell(number) for number in numbers]
         first = cells[0]
-        if len(cells) > 1 and isinstance(first, StandardCell) and all(type(cell) is type(first) for cell in cells):
+        # Who watches a cell (gradient flow does) is to see its own call, and to change no bit by watching: with gradients, the
+        # sum of what both directions give the input would be another one. So with gradients each is called by itself.
+        watched = torch.is_grad_enabled() or any(cell._forward_hooks or cell._forward_pre_hooks for cell in cells)
+        alike = all(type(cell) is type(first) for cell in cells)
+        if len(cells) > 1 and isinstance(first, StandardCell) and alike and not watched:
             calls = [
                 cell.direction(x, state[number], reset=where, reverse=number != numbers[0])
                 for number, cell, where in zip(numbers, cells, wheres, strict=False)
