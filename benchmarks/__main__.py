@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, Parameter
 
+from benchmarks.gpu import gpu
 from benchmarks.recipes import recipes
 from benchmarks.recurrences import recurrences
 
@@ -14,6 +15,7 @@ app = App(
 )
 app.command(recipes)
 app.command(recurrences)
+app.command(gpu)
 
 if __name__ == "__main__":
     app()

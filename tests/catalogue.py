@@ -141,14 +141,14 @@ class Kernel(NamedTuple):
         return "aten" in OPERATIONS[self.operation]
 
     def weight_shapes(self, features: int, hidden: int) -> dict[str, tuple[int, ...]]:
-        wide, read = self.gates * hidden, hidden // self.parts
+        wide, read = self.gates * hidden, max(hidden // self.parts, 1)
         matrices = {"w_ih": (wide, features), "w_hh": (wide, read), "w_hr": (read, hidden)}
         vectors = {**dict.fromkeys(("b_ih", "b_hh", "gain_ih", "gain_hh"), (wide,)), **matrices}
         return {name: vectors.get(name, (hidden,)) for name in self.weights_type._fields}
 
     def state_sizes(self, hidden: int) -> dict[str, int]:
         sizes = dict.fromkeys(self.state_type._fields, hidden)
-        return {**sizes, "h": hidden // self.parts} if "w_hr" in self.weights_type._fields else sizes
+        return {**sizes, "h": max(hidden // self.parts, 1)} if "w_hr" in self.weights_type._fields else sizes
 
 
 KERNELS: dict[str, Kernel] = {

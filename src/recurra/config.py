@@ -195,7 +195,7 @@ class EncoderSettings(_Group):
     """How the steps of a sequence become one vector."""
     shared: bool = False
     """One stack for all sequence inputs (parameter sharing) instead of one each."""
-    backend: Literal["auto", "reference", "aten", "cpu"] = "auto"
+    backend: Literal["auto", "reference", "aten", "cpu", "triton"] = "auto"
     """What computes the recurrence; a named backend runs or raises with the reason."""
 
 

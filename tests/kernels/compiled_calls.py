@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 import catalogue
-from recurra.kernels import RecurrentNoise, RecurrentWeights, Resets
-from recurra.kernels.compiled import FIELDS, UNAVAILABLE
+from recurra.kernels import RecurrentNoise, Resets
+from recurra.kernels.compiled import UNAVAILABLE
 from recurra.kernels.directions import Direction, run_directions
+from recurra.kernels.signatures import SIGNATURES
 from recurra.kernels.state import map_state
 from rounding import FACTOR, rounding_error
 
@@ -32,7 +33,7 @@ __all__ = [
     "scattered",
 ]
 
-OPERATIONS = tuple(FIELDS)
+OPERATIONS = tuple(SIGNATURES)
 OPTIONS = ("lengths", "resets", "dropout", "zones", "rates")
 """What a call may have; `zones` and `rates` are zoneout in training and in evaluation."""
 EVERYTHING = ("lengths", "resets", "dropout", "zones")
@@ -88,7 +89,7 @@ class Call:
         """With `numbers` changed, in their order, and the noise."""
 
         def direction(each: Direction) -> Direction:
-            weights, state = RecurrentWeights(*map(change, each.weights)), map_state(change, each.state)
+            weights, state = map_state(change, each.weights), map_state(change, each.state)
             resets = None if each.resets is None else each.resets._replace(state=map_state(change, each.resets.state))
             return Direction(state, weights, resets, noised(each.noise), each.reverse)
 
@@ -133,20 +134,26 @@ def draw_call(
     def flips(share: float, *shape: int) -> Tensor:
         return torch.rand(shape, generator=generator) < share
 
+    widths = kernel.state_sizes(hidden)
+    zoned = list(widths.values())[: SIGNATURES[operation].zones]
+
     def state() -> Any:
-        return kernel.state_type(*(draw(rows, hidden) for _ in kernel.state_type._fields))
+        fields = {name: draw(rows, width) for name, width in widths.items()}
+        if "n" in fields:  # a sum of exponentials
+            fields["n"] = fields["n"].abs() + 0.5
+        return kernel.state_type(**fields)
 
     def noise() -> RecurrentNoise | None:
-        dropout = flips(0.6, rows, hidden).to(dtype) / 0.6 if "dropout" in options else None
-        zoneout: tuple[Any, ...] = (0.25, 0.125)[: FIELDS[operation]] if "rates" in options else ()
+        dropout = flips(0.6, rows, widths["h"]).to(dtype) / 0.6 if "dropout" in options else None
+        zoneout: tuple[Any, ...] = (0.25, 0.125)[: len(zoned)] if "rates" in options else ()
         if "zones" in options:
-            zoneout = tuple(flips(0.3, rows, steps, hidden).to(dtype) for _ in range(FIELDS[operation]))
+            zoneout = tuple(flips(0.3, rows, steps, width).to(dtype) for width in zoned)
         return RecurrentNoise(dropout, zoneout)
 
     def direction(backward: bool) -> Direction:
-        # So that sums keep the size of their terms.
-        matrices = draw(kernel.gates * hidden, features) / (features + 1) ** 0.5, draw(kernel.gates * hidden, hidden) / (hidden + 1) ** 0.5
-        weights = RecurrentWeights(*matrices, draw(kernel.gates * hidden), draw(kernel.gates * hidden))
+        # Rows of a matrix shrink with their length, so that sums keep the size of their terms.
+        shapes = kernel.weight_shapes(features, hidden).values()
+        weights = kernel.weights_type(*(draw(*shape) / ((shape[1] + 1) ** 0.5 if len(shape) > 1 else 1) for shape in shapes))
         resets = Resets(flips(0.25, rows, steps), state()) if "resets" in options else None
         return Direction(state(), weights, resets, noise(), backward)
 

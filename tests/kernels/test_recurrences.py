@@ -336,7 +336,7 @@ def test_choice_gives_its_reason():
     name, reason = choose("lstm", "auto", device="cuda")
     assert name == "aten"
     assert reason.endswith("torch's own fused operation: one call for all steps")
-    name, reason = choose("lstm", "auto", noisy, device="cuda")
+    name, reason = choose("lstm", "auto", noisy, device="mps")
     assert name == "reference"
     assert "torch's fused lstm has no recurrent dropout and zoneout; a Python loop" in reason
     with pytest.raises(BackendUnavailable, match="reset"):

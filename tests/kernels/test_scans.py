@@ -453,10 +453,10 @@ def test_choice_gives_its_reason():
     with pytest.raises(BackendUnavailable, match="the input is on cuda"):
         choose_scan("min_gru", "cpu", torch.device("cuda"))
     assert choose_scan("min_gru", "auto", shape=(8, 1, 128)).backend == "reference"
-    elsewhere = torch.device("cuda")
+    elsewhere = torch.device("mps")
     assert choose_scan("min_gru", "auto", elsewhere) == (
         "aten",
-        "the compiled kernels run on a CPU, and the input is on cuda; the fastest left: torch's own operations over chunks of steps",
+        "the compiled kernels run on a CPU, and the input is on mps; the fastest left: torch's own operations over chunks of steps",
     )
     assert choose_scan("min_gru", "auto", elsewhere, shape=(64, 100, 512)).backend == "aten"
     assert choose_scan("min_gru", "auto", elsewhere, shape=(64, 3, 512)).backend == "reference"

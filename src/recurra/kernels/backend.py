@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from recurra.errors import BackendUnavailable, SettingsError, nearest
 from recurra.kernels.compiled import UNAVAILABLE, instruction_set
+from recurra.kernels.triton import UNAVAILABLE as NO_TRITON
 
 __all__ = ["BACKENDS", "OPERATIONS", "Choice", "Needs", "available_backends", "check_backend", "choose"]
 
@@ -16,14 +17,17 @@ BACKENDS = {
     "reference": "a Python loop over the steps in plain PyTorch: every option, any device, any order of derivative",
     "aten": "torch's own fused operation: one call for all steps",
     "cpu": "compiled kernels: every option, on a CPU",
+    "triton": "Triton kernels: every option, on a CUDA GPU; their speed there has not been measured",
 }
 """Names of the backends, and what they are."""
 
 OPERATIONS = {
-    **dict.fromkeys(("elman", "elman_relu", "lstm", "gru"), ("cpu", "aten", "reference")),
+    **dict.fromkeys(("elman", "elman_relu", "gru"), ("cpu", "aten", "reference")),
+    "lstm": ("cpu", "aten", "triton", "reference"),
+    **dict.fromkeys(("layernorm_lstm", "slstm"), ("cpu", "triton", "reference")),
     **dict.fromkeys(
-        ("layernorm_lstm", "layernorm_gru", "gru_reset_before", "projected_lstm", "peephole_lstm", "slstm"),
-        ("reference",),
+        ("layernorm_gru", "gru_reset_before", "projected_lstm", "peephole_lstm"),
+        ("cpu", "reference"),
     ),
 }
 """Names of the recurrences, and the backends that each has, the fastest first."""
@@ -44,9 +48,9 @@ class Choice(NamedTuple):
     reason: str
 
 
-def available_backends() -> list[str]:
-    """Names of the backends that can run on this machine."""
-    return [name for name in BACKENDS if name != "cpu" or UNAVAILABLE is None]
+def available_backends(device: str = "cpu") -> list[str]:
+    """Names of the backends that can run on this machine, with tensors on a device of this type."""
+    return [name for name in BACKENDS if _absence(name, device) is None]
 
 
 def check_backend(name: str) -> None:
@@ -73,10 +77,12 @@ def choose(operation: str, requested: str, needs: Needs | None = None, *, device
     if requested == "auto" and steps == 1:
         return Choice("reference", "a single step has nothing to fuse, and plain PyTorch starts faster (a stepper is faster still)")
     refusals: dict[str, str] = {}
-    for name in OPERATIONS[operation]:
+    # Who has no GPU need not hear of kernels for it.
+    names = [name for name in OPERATIONS[operation] if name != "triton" or device == "cuda" or requested == name]
+    for name in names:
         refusal = _refusal(name, operation, needs or Needs(), device)
         if refusal is None and requested in {name, "auto"}:
-            return Choice(name, _reason(name, operation, asked=requested == name, refusals=refusals))
+            return Choice(name, _reason(name, operation, asked=requested == name, alone=len(names) == 1, refusals=refusals))
         if refusal is not None:
             refusals[name] = refusal
     why = refusals.get(requested, f"there is none for {operation}, only {' and '.join(OPERATIONS[operation])}")
@@ -87,16 +93,25 @@ def choose(operation: str, requested: str, needs: Needs | None = None, *, device
 
 def _refusal(name: str, operation: str, needs: Needs, device: str) -> str | None:
     """Why a backend cannot run a call; None when it can."""
+    if name != "aten":
+        return _absence(name, device)
+    missing = " and ".join(option.replace("_", " ") for option, needed in needs._asdict().items() if needed)
+    return f"torch's fused {operation} has no {missing}" if missing else None
+
+
+def _absence(name: str, device: str) -> str | None:
+    """Why a backend cannot run at all on a device of this type; None when it can."""
     if name == "cpu":
         return UNAVAILABLE or (None if device == "cpu" else f"the compiled kernels run on a CPU, and the input is on {device}")
-    missing = " and ".join(option.replace("_", " ") for option, needed in needs._asdict().items() if needed)
-    return f"torch's fused {operation} has no {missing}" if name == "aten" and missing else None
+    if name == "triton":
+        return NO_TRITON if device == "cuda" else f"the Triton kernels run on a CUDA GPU, and the input is on {device}"
+    return None
 
 
-def _reason(name: str, operation: str, *, asked: bool, refusals: dict[str, str]) -> str:
+def _reason(name: str, operation: str, *, asked: bool, alone: bool, refusals: dict[str, str]) -> str:
     what = f"{BACKENDS[name]} ({instruction_set()} instructions)" if name == "cpu" else BACKENDS[name]
     if asked:
         return f"asked for by name: {what}"
     if refusals:
         return "; ".join([*refusals.values(), what])
-    return f"the fastest that can run this: {what}" if len(OPERATIONS[operation]) > 1 else f"the only backend of {operation}: {what}"
+    return f"the only backend of {operation}: {what}" if alone else f"the fastest that can run this: {what}"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch  # before the extension, whose threads are then torch's own
 
+from recurra.kernels.signatures import SIGNATURES, Signature, Sizes
 from recurra.shapes import Tensor
 
 try:
@@ -21,30 +22,26 @@ except ImportError as error:
 else:
     UNAVAILABLE = None
 
-__all__ = ["FIELDS", "UNAVAILABLE", "Arguments", "Gradients", "instruction_set", "run_backward", "run_forward", "saved_width"]
+__all__ = ["UNAVAILABLE", "Arguments", "Gradients", "instruction_set", "run_backward", "run_forward", "saved_width"]
 
-FIELDS = {"elman": 1, "elman_relu": 1, "gru": 1, "lstm": 2}
-"""Operations, and the tensors of their states."""
-
-_GATES = {"elman": 1, "elman_relu": 1, "gru": 3, "lstm": 4}
-_SAVED = {"elman": 1, "elman_relu": 1, "gru": 4, "lstm": 5}
-"""Planes of a hidden size's numbers that a real step saves for the backward pass."""
+_FIELDS, _WEIGHTS = 4, 8
+"""Fields of a state and weights of a direction that the extension reads, null where an operation has fewer."""
 
 
 class Arguments(NamedTuple):
     """What a call is given; lists hold one element a direction, or are empty where the option is off.
 
     Attributes:
-        operation: a name of `FIELDS`.
+        operation: a name of `SIGNATURES`.
         x: (B, T, F).
         lengths: (B,) int64 on the CPU, or None.
-        weights: w_ih, w_hh, b_ih, b_hh of each direction.
-        states: (B, H), the fields of each direction.
+        weights: those of each direction: w_ih, w_hh, b_ih, b_hh, and what more the operation has.
+        states: (B, H), the fields of each direction; the first is (B, P) where it is projected.
         resets: (B, T) booleans.
         reset_states: (B, H), the fields of each direction.
-        dropouts: (B, H).
-        zones: (B, T, H), the fields of each direction.
-        zone_rates: the fields of each direction; used where `zones` is empty.
+        dropouts: (B, P).
+        zones: (B, T, H), the shares of each direction; the first is (B, T, P).
+        zone_rates: the shares of each direction; used where `zones` is empty.
         reverse: whether a direction reads from the last step to the first.
     """
 
@@ -61,9 +58,18 @@ class Arguments(NamedTuple):
     reverse: Sequence[bool]
 
     @property
-    def hidden_size(self) -> int:
-        """H."""
-        return int(self.weights[1].shape[1])
+    def signature(self) -> Signature:
+        """The operation's."""
+        return SIGNATURES[self.operation]
+
+    @property
+    def sizes(self) -> Sizes:
+        """Those of the weights."""
+        return Sizes.of(self.operation, self.weights)
+
+    def widths(self) -> tuple[int, ...]:
+        """Widths of all directions' fields."""
+        return self.sizes.fields(self.operation) * len(self.reverse)
 
 
 class Gradients(NamedTuple):
@@ -82,45 +88,57 @@ def instruction_set() -> str:
     return str(_cpu.instruction_set())
 
 
-def saved_width(operation: str, hidden_size: int, dtype: torch.dtype) -> int:
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def saved_width(operation: str, units: int, dtype: torch.dtype) -> int:
     """Numbers that a real step of one direction saves for the backward pass."""
     lanes: int = (_cpu.vector_bytes() if _cpu is not None else 1) // dtype.itemsize
-    return _SAVED[operation] * ((hidden_size + lanes - 1) // lanes * lanes)
+    signature = SIGNATURES[operation]
+    planes, numbers = ((count + lanes - 1) // lanes * lanes for count in (units, signature.numbers))
+    return signature.planes * planes + numbers
 
 
 def run_forward(given: Arguments, *, saving: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs (B, T, D*H), states after the last step (D*fields, B, H), and what the backward pass needs (empty if not `saving`)."""
+    """Outputs (B, T, D*P), states after the last step, and what the backward pass needs (empty if not `saving`).
+
+    The states are (D*fields, B, W) with W the widest field, a narrower one filled up with zeros.
+    """
     given = _prepared(given)
     batch_size, steps, _ = given.x.shape
-    directions, fields, hidden = len(given.reverse), FIELDS[given.operation], given.hidden_size
-    output = given.x.new_empty(batch_size, steps, directions * hidden)
-    last = given.x.new_empty(directions * fields, batch_size, hidden)
+    directions, sizes, widths = len(given.reverse), given.sizes, given.widths()
+    output = given.x.new_empty(batch_size, steps, directions * sizes.outputs)
+    last = given.x.new_zeros(len(widths), batch_size, sizes.widest)
+    ends = [each if width == sizes.widest else each.new_empty(batch_size, width) for each, width in zip(last, widths, strict=True)]
     # Room for every step; memory is only taken by those that are real.
-    width = saved_width(given.operation, hidden, given.x.dtype)
+    width = saved_width(given.operation, sizes.units, given.x.dtype)
     saved = given.x.new_empty(directions, batch_size * steps * width if saving else 0)
     addresses = [
         (
-            *_Direction(given, number).inputs(),
-            *(saved[number].data_ptr() if saving else 0, *_sequence(output, number * hidden)),
-            *_addresses(list(last[number * fields : (number + 1) * fields]), 2),
-            *(0,) * 13,
+            *each.inputs(),
+            *(saved[number].data_ptr() if saving else 0, *_sequence(output, number * sizes.outputs)),
+            *_addresses(ends[each.fields()], _FIELDS),
+            *(0,) * (3 + _FIELDS + _WEIGHTS + 2 * _FIELDS),
         )
-        for number in range(directions)
+        for number, each in enumerate(_directions(given))
     ]
     _call(False, given, (*_sequence(given.x), 0, 0, 0), tuple(addresses))
+    for row, end in zip(last, ends, strict=True):
+        if end.shape[1] < sizes.widest:
+            row[:, : end.shape[1]] = end
     return output, last, saved
 
 
 def run_backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tensor, d_last: Tensor, *, input_gradient: bool) -> Gradients:
     """Gradients of everything that `run_forward` was given, from those of what it returned."""
     given = _prepared(given)
-    directions, fields, hidden = len(given.reverse), FIELDS[given.operation], given.hidden_size
+    directions, sizes, widths = len(given.reverse), given.sizes, given.widths()
     batch_size, steps, _ = given.x.shape
     for name, tensor in (("output", output), ("d_output", d_output)):
-        _check_tensor(name, tensor, (batch_size, steps, directions * hidden), given.x.dtype)
-    _check_tensor("d_last", d_last, (directions * fields, batch_size, hidden), given.x.dtype)
-    _check_tensor("saved", saved, (directions, batch_size * steps * saved_width(given.operation, hidden, given.x.dtype)), given.x.dtype)
-    output, d_output, d_last, saved = _dense(output), _dense(d_output), d_last.contiguous(), saved.contiguous()
+        _check_tensor(name, tensor, (batch_size, steps, directions * sizes.outputs), given.x.dtype)
+    _check_tensor("d_last", d_last, (len(widths), batch_size, sizes.widest), given.x.dtype)
+    room = batch_size * steps * saved_width(given.operation, sizes.units, given.x.dtype)
+    _check_tensor("saved", saved, (directions, room), given.x.dtype)
+    output, d_output, saved = _dense(output), _dense(d_output), saved.contiguous()
+    d_ends = [each[:, :width].contiguous() for each, width in zip(d_last, widths, strict=True)]
     found = Gradients(
         given.x.new_empty(given.x.shape if input_gradient else 0),
         [torch.empty_like(weight) for weight in given.weights],
@@ -129,15 +147,15 @@ def run_backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tens
     )
     addresses = [
         (
-            *_Direction(given, number).inputs(),
-            *(saved[number].data_ptr(), *_sequence(output, number * hidden), 0, 0),
-            *_sequence(d_output, number * hidden),
-            *_addresses(list(d_last[number * fields : (number + 1) * fields]), 2),
-            *_addresses(found.weights[4 * number : 4 * number + 4], 4),
-            *_addresses(found.states[number * fields : (number + 1) * fields], 2),
-            *_addresses(found.reset_states[number * fields : (number + 1) * fields], 2),
+            *each.inputs(),
+            *(saved[number].data_ptr(), *_sequence(output, number * sizes.outputs), *(0,) * _FIELDS),
+            *_sequence(d_output, number * sizes.outputs),
+            *_addresses(d_ends[each.fields()], _FIELDS),
+            *_addresses(found.weights[each.weights()], _WEIGHTS),
+            *_addresses(found.states[each.fields()], _FIELDS),
+            *_addresses(found.reset_states[each.fields()], _FIELDS),
         )
-        for number in range(directions)
+        for number, each in enumerate(_directions(given))
     ]
     d_x = _sequence(found.x) if input_gradient else (0, 0, 0)
     _call(True, given, (*_sequence(given.x), *d_x), tuple(addresses))
@@ -148,32 +166,45 @@ class _Direction(NamedTuple):
     given: Arguments
     number: int
 
+    def mine(self, count: int) -> slice:
+        """Where this direction's tensors are in a list of `count` a direction."""
+        return slice(self.number * count, (self.number + 1) * count)
+
+    def fields(self) -> slice:
+        """Where its fields are in a list of states."""
+        return self.mine(self.given.signature.fields)
+
+    def weights(self) -> slice:
+        """Where its weights are."""
+        return self.mine(self.given.signature.weights)
+
     def inputs(self) -> tuple[int, ...]:
-        """Addresses of one direction's inputs, in the order in which the extension reads them."""
+        """Addresses of its inputs, in the order in which the extension reads them."""
         given, number = self
-        fields = FIELDS[given.operation]
-        mine = slice(number * fields, (number + 1) * fields)
-        zones = [_sequence(zone) for zone in given.zones[mine]]
+        zones = [_sequence(zone) for zone in given.zones[self.mine(given.signature.zones)]]
         return (
             int(given.reverse[number]),
-            *_addresses(given.weights[4 * number : 4 * number + 4], 4),
-            *_addresses(given.states[mine], 2),
+            *_addresses(given.weights[self.weights()], _WEIGHTS),
+            *_addresses(given.states[self.fields()], _FIELDS),
             *_addresses(given.resets[number : number + 1], 1),
-            *_addresses(given.reset_states[mine], 2),
+            *_addresses(given.reset_states[self.fields()], _FIELDS),
             *_addresses(given.dropouts[number : number + 1], 1),
             *(zones[0] if zones else (0, 0, 0)),
             *(zones[1] if len(zones) > 1 else (0, 0, 0)),
         )
 
 
+def _directions(given: Arguments) -> list[_Direction]:
+    return [_Direction(given, number) for number in range(len(given.reverse))]
+
+
 def _call(backward: bool, given: Arguments, sequences: tuple[int, ...], directions: tuple[tuple[int, ...], ...]) -> None:
     assert _cpu is not None, UNAVAILABLE
-    fields = FIELDS[given.operation]
-    rates = [rate for at in range(0, len(given.zone_rates), fields) for rate in (*given.zone_rates[at : at + fields], 0.0, 0.0)[:2]]
+    rates = [rate for each in _directions(given) for rate in (*given.zone_rates[each.mine(given.signature.zones)], 0.0, 0.0)[:2]]
     (_cpu.backward if backward else _cpu.forward)(
         given.operation,
         given.x.dtype == torch.float64,
-        [*given.x.shape, given.hidden_size],
+        [*given.x.shape, *given.sizes],
         0 if given.lengths is None else given.lengths.data_ptr(),
         sequences,
         directions,
@@ -190,18 +221,17 @@ def _check(given: Arguments) -> None:
         TypeError: the kernels do not compute in the input's type.
     """
     batch_size, steps, features = given.x.shape
-    directions, fields, hidden = len(given.reverse), FIELDS[given.operation], given.hidden_size
-    wide = _GATES[given.operation] * hidden
+    directions, sizes = len(given.reverse), given.sizes
+    states, zones = sizes.fields(given.operation), sizes.zones(given.operation)
     if given.x.dtype not in {torch.float32, torch.float64}:
         raise TypeError(f"The compiled kernels compute in float32 and float64, not in {given.x.dtype}.")
-    row, step = (batch_size, hidden), (batch_size, steps)
     shapes: dict[str, tuple[tuple[int, ...], ...]] = {
-        "weights": ((wide, features), (wide, hidden), (wide,), (wide,)),
-        "states": (row,) * fields,
-        "resets": (step,),
-        "reset_states": (row,) * fields,
-        "dropouts": (row,),
-        "zones": ((*step, hidden),) * fields,
+        "weights": sizes.weights(given.operation, features),
+        "states": tuple((batch_size, width) for width in states),
+        "resets": ((batch_size, steps),),
+        "reset_states": tuple((batch_size, width) for width in states),
+        "dropouts": ((batch_size, sizes.outputs),),
+        "zones": tuple((batch_size, steps, width) for width in zones),
     }
     needed = {"weights", "states", *(["reset_states"] if given.resets else [])}
     for name, each in shapes.items():
@@ -210,8 +240,8 @@ def _check(given: Arguments) -> None:
             raise ValueError(f"{given.operation} takes {len(expected)} {name}, not {len(tensors)}.")
         for tensor, shape in zip(tensors, expected, strict=False):
             _check_tensor(name, tensor, shape, torch.bool if name == "resets" else given.x.dtype)
-    if given.zone_rates and len(given.zone_rates) != directions * fields:
-        raise ValueError(f"{given.operation} takes {directions * fields} rates of zoneout, not {len(given.zone_rates)}.")
+    if given.zone_rates and len(given.zone_rates) != directions * len(zones):
+        raise ValueError(f"{given.operation} takes {directions * len(zones)} rates of zoneout, not {len(given.zone_rates)}.")
     if given.lengths is not None:
         _check_tensor("lengths", given.lengths, (batch_size,), given.lengths.dtype)
 

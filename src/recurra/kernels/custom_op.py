@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from recurra.kernels.compiled import FIELDS, Arguments, run_backward, run_forward, saved_width
+from recurra.kernels.compiled import Arguments, run_backward, run_forward, saved_width
 from recurra.kernels.reference import run_reference
 from recurra.kernels.transforms import transformable
 from recurra.shapes import Tensor
@@ -39,13 +39,13 @@ def _recurrence(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 @_recurrence.register_fake
 def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     given, saving = Arguments(*arguments[:_COUNT]), arguments[_COUNT]
-    x, directions, hidden = given.x, len(given.reverse), given.weights[1].shape[1]
+    x, directions, sizes = given.x, len(given.reverse), given.sizes
     batch_size, steps = x.shape[:2]
     dtype = _computed(x.dtype)
-    width = saved_width(given.operation, hidden, dtype)
+    width = saved_width(given.operation, sizes.units, dtype)
     return (
-        x.new_empty(batch_size, steps, directions * hidden),
-        x.new_empty(directions * FIELDS[given.operation], batch_size, hidden),
+        x.new_empty(batch_size, steps, directions * sizes.outputs),
+        x.new_empty(len(given.states), batch_size, sizes.widest),
         x.new_empty(directions, batch_size * steps * width if saving else 0, dtype=dtype),
     )
 
@@ -62,7 +62,7 @@ def _recurrence_backward(*arguments: Any) -> list[Tensor]:
     wide = _widened(given)
     kind = wide.x.dtype
     batch_size, steps = given.x.shape[:2]
-    if saved.shape[1] != batch_size * steps * saved_width(given.operation, given.hidden_size, kind):
+    if saved.shape[1] != batch_size * steps * saved_width(given.operation, given.sizes.units, kind):
         output, _, saved = run_forward(wide, saving=True)
     found = run_backward(wide, output.to(kind), saved, d_output.to(kind), d_last.to(kind), input_gradient=input_gradient)
     return [each.to(given.x.dtype) for each in (found.x, *found.weights, *found.states, *found.reset_states)]
@@ -104,7 +104,7 @@ def _backward(ctx: Any, d_output: Tensor | None, d_last: Tensor | None, _: None)
     if d_output is None:
         d_output = torch.zeros_like(output)
     if d_last is None:
-        d_last = output.new_zeros(len(given.states), *given.states[0].shape)
+        d_last = output.new_zeros(len(given.states), output.shape[0], given.sizes.widest)
     wanted = bool(ctx.needs_input_grad[1])
     x, *rest = _gradient(*given, output, saved, d_output, d_last, wanted)
     return *_by_argument(given, x if wanted else None, rest), None

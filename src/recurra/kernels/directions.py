@@ -10,6 +10,7 @@ import torch
 from recurra.kernels.custom_op import recurrence
 from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.loop import RecurrentNoise, Resets
+from recurra.kernels.signatures import SIGNATURES
 from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["Direction", "run_compiled", "run_directions"]
@@ -86,19 +87,21 @@ def _options(direction: Direction) -> tuple[bool, bool, int]:
 def run_compiled(
     operation: str, x: Float[Tensor, "B T F"], directions: Sequence[Direction], lengths: Int[Tensor, " B"] | None
 ) -> tuple[Float[Tensor, "B T DH"], list[Any]]:
-    """The compiled kernels, in the precision of the weights (autocast or not). All directions have the same options."""
+    """The compiled kernels, in the precision of the weights (autocast or not). All directions have the same options.
+
+    Raises:
+        ValueError: a rate beside masks, for several fields of the state.
+    """
     dtype = directions[0].weights.w_hh.dtype
     weights = [weight for each in directions for weight in each.weights]
     states = _cast([field for each in directions for field in each.state], dtype)
     resets = [each.resets for each in directions if each.resets is not None]
     noises = [each.noise for each in directions if each.noise is not None]
-    row = (x.shape[0], directions[0].weights.w_hh.shape[1])
     shares = [share for noise in noises for share in noise.zoneout]
     rates = [share for share in shares if isinstance(share, float)]
     zones: list[Tensor] = []
     if len(rates) < len(shares):
-        # Rates beside masks become masks, and what stands for several rows or steps is spread over them.
-        zones = [torch.as_tensor(share, dtype=dtype).expand(row[0], x.shape[1], row[1]) for share in shares]
+        zones = _masks(operation, shares, [field.shape[1] for field in directions[0].state], x.shape[1], states[0])
         rates = []
     reset_states = _cast([field for each in resets for field in each.state], dtype)
     x = x.to(dtype)
@@ -113,7 +116,7 @@ def run_compiled(
         states,
         [each.where for each in resets],
         reset_states,
-        _cast([noise.dropout.expand(row) for noise in noises if noise.dropout is not None], dtype),
+        _cast([noise.dropout.expand_as(states[0]) for noise in noises if noise.dropout is not None], dtype),
         zones,
         rates,
         [each.reverse for each in directions],
@@ -121,7 +124,20 @@ def run_compiled(
     )
     fields = len(states) // len(directions)
     kind = type(directions[0].state)
-    return output, [kind(*(last[number * fields + at] for at in range(fields))) for number in range(len(directions))]
+    # Fields narrower than the widest fill only a part of theirs.
+    ends = [end if end.shape[1] == before.shape[1] else end[:, : before.shape[1]] for end, before in zip(last, states, strict=True)]
+    return output, [kind(*ends[number * fields : (number + 1) * fields]) for number in range(len(directions))]
+
+
+def _masks(operation: str, shares: Sequence[Tensor | float], widths: Sequence[int], steps: int, like: Tensor) -> list[Tensor]:
+    """Shares of zoneout as (B, T, width): rates beside masks become masks, and what stands for several rows or steps is spread over them."""
+    count = SIGNATURES[operation].zones
+    if count < len(widths) and any(share for share in shares[count - 1 :: count] if isinstance(share, float)):
+        raise ValueError(
+            f"The shares of zoneout of {operation} are all rates or all masks: the rate of several fields at once is no mask of each."
+        )
+    each = zip(shares, [*widths[:count]] * (len(shares) // count), strict=True)
+    return [torch.as_tensor(share, dtype=like.dtype).expand(like.shape[0], steps, width) for share, width in each]
 
 
 def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:

@@ -27,11 +27,15 @@ auto with_cell(Operation operation, bool double_precision, F&& f) {
   return with_cell_of<float>(operation, [&](auto cell) { return f(0.0f, cell); });
 }
 
+bool run_rows(Operation operation, bool backward, bool double_precision, const Call& call);  // rows.cpp
+
 bool run_forward(Operation operation, bool double_precision, const Call& call) {
+  if (operation >= Operation::layernorm_lstm) return run_rows(operation, false, double_precision, call);
   return with_cell(operation, double_precision, [&](auto zero, auto cell) { return forward<decltype(zero), decltype(cell)>(call); });
 }
 
 bool run_backward(Operation operation, bool double_precision, const Call& call) {
+  if (operation >= Operation::layernorm_lstm) return run_rows(operation, true, double_precision, call);
   return with_cell(operation, double_precision, [&](auto zero, auto cell) { return backward<decltype(zero), decltype(cell)>(call); });
 }
 

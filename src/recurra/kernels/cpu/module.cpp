@@ -204,23 +204,35 @@ class Reader {
 
 Direction read_direction(nb::handle from) {
   Reader read(from);
+  const auto each = [&](auto& addresses) {
+    for (auto& one : addresses) one = read.address();
+  };
   Direction d{};
   d.reverse = read.number();
   d.w_ih = read.address(), d.w_hh = read.address(), d.b_ih = read.address(), d.b_hh = read.address();
-  d.state[0] = read.address(), d.state[1] = read.address();
+  each(d.more), each(d.state);
   d.reset = read.address<const uint8_t>();
-  d.reset_state[0] = read.address(), d.reset_state[1] = read.address();
+  each(d.reset_state);
   d.dropout = read.address();
   d.zone[0] = read.sequence(), d.zone[1] = read.sequence();
   d.saved = read.address();
   d.output = read.sequence();
-  d.last[0] = read.address(), d.last[1] = read.address();
+  each(d.last);
   d.d_output = read.sequence();
-  d.d_last[0] = read.address(), d.d_last[1] = read.address();
+  each(d.d_last);
   d.d_w_ih = read.address(), d.d_w_hh = read.address(), d.d_b_ih = read.address(), d.d_b_hh = read.address();
-  d.d_state[0] = read.address(), d.d_state[1] = read.address();
-  d.d_reset_state[0] = read.address(), d.d_reset_state[1] = read.address();
+  each(d.d_more), each(d.d_state), each(d.d_reset_state);
   return d;
+}
+
+Operation recurrence_of(const std::string& name) {
+  if (name == "layernorm_lstm") return Operation::layernorm_lstm;
+  if (name == "layernorm_gru") return Operation::layernorm_gru;
+  if (name == "gru_reset_before") return Operation::gru_reset_before;
+  if (name == "projected_lstm") return Operation::projected_lstm;
+  if (name == "peephole_lstm") return Operation::peephole_lstm;
+  if (name == "slstm") return Operation::slstm;
+  return operation_of(name);
 }
 
 // Under this many multiplications a second thread costs more than it brings.
@@ -228,7 +240,7 @@ constexpr double worth_a_thread = 1e5;
 
 void run(bool backward, const std::string& operation, bool double_precision, const std::vector<int64_t>& sizes, uintptr_t lengths,
          nb::tuple sequences, nb::tuple directions, std::vector<double> rates, int threads) {
-  const Operation what = operation_of(operation);
+  const Operation what = recurrence_of(operation);
   const PlanMemory memory(static_cast<int>(sizes[0]), static_cast<int>(sizes[1]), reinterpret_cast<const int64_t*>(lengths));
   std::vector<Direction> each;
   for (nb::handle direction : directions) each.push_back(read_direction(direction));
@@ -236,6 +248,7 @@ void run(bool backward, const std::string& operation, bool double_precision, con
   Reader read(sequences);
   Call call{};
   call.features = static_cast<int>(sizes[2]), call.hidden = static_cast<int>(sizes[3]);
+  call.outputs = static_cast<int>(sizes[4]), call.head = static_cast<int>(sizes[5]);
   call.x = read.sequence(), call.d_x = read.sequence();
   call.plan = &memory.plan;
   call.directions = each.data(), call.direction_count = static_cast<int>(each.size());

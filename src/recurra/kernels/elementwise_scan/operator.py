@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from recurra.kernels.dispatch import check_input
@@ -9,7 +11,7 @@ from recurra.kernels.elementwise_scan.aten import elementwise_scan_aten
 from recurra.kernels.elementwise_scan.custom_op import elementwise_scan
 from recurra.kernels.elementwise_scan.reference import elementwise_scan_reference
 from recurra.kernels.elementwise_scan.units import UNITS, ScanWeights
-from recurra.kernels.linear_scan.operator import choose_scan
+from recurra.kernels.linear_scan.operator import choose_scan, linear_scan_recurrence
 from recurra.kernels.loop import Resets
 from recurra.shapes import Float, Int, Tensor
 
@@ -66,5 +68,8 @@ def elementwise_scan_recurrence(
             x = x.to(weights.w_ih.dtype)
         output, _, last = elementwise_scan(unit, x, *weights, state, begin, lengths, where, reverse)
         return output, last
+    if chosen == "triton":
+        scan = partial(linear_scan_recurrence, backend="triton")
+        return elementwise_scan_aten(x, state, weights, unit=unit, lengths=lengths, resets=resets, reverse=reverse, scan=scan)
     compute = elementwise_scan_aten if chosen == "aten" else elementwise_scan_reference
     return compute(x, state, weights, unit=unit, lengths=lengths, resets=resets, reverse=reverse)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recurra.kernels.directions import Direction, run_compiled
 from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.layernorm_gru.reference import LayerNormGRUWeights, layernorm_gru_reference
 from recurra.kernels.loop import RecurrentNoise, Resets
@@ -39,20 +40,23 @@ def layernorm_gru_recurrence(
         resets: where inside the sequences the state starts anew.
         reverse: read each row from its own last real step to its first.
         noise: recurrent dropout, and zoneout of h.
-        backend: "auto" or "reference", the only one there is.
+        backend: "auto", or a name of `BACKENDS`.
 
     Returns:
         Hidden states in the order of the input, zero in the padding, and the state after the last step read (of a
         row of length zero: the state it came with).
 
     Raises:
-        BackendUnavailable: another backend was named.
+        BackendUnavailable: the backend named cannot run this.
         ValueError: shapes that do not fit.
 
     Source: Ba et al. 2016, supplementary material, the GRU. Its z is 1 - z here, as torch.nn.GRU has it.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    choose_backend("layernorm_gru", backend, x, resets, noise)
+    chosen = choose_backend("layernorm_gru", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
+    if chosen == "cpu":
+        output, (last,) = run_compiled("layernorm_gru", x, [Direction(state, weights, resets, noise, reverse)], lengths)
+        return output, last
     return layernorm_gru_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

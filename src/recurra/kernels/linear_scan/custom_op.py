@@ -1,4 +1,4 @@
-"""The compiled linear scan as torch operators: shapes for tracing, gradients of any order, vmap.
+"""The linear scan as torch operators, compiled on a CPU and by Triton on a GPU: shapes for tracing, gradients of any order, vmap.
 
 `recurra::linear_scan` and its gradient are opaque to torch.compile and torch.export: one node, whatever the number of steps.
 The gradient is a linear scan in the other direction, and the gradient's own derivative one more in the first.
@@ -15,7 +15,7 @@ from recurra.kernels.linear_scan import compiled
 from recurra.kernels.linear_scan.previous import previous_steps
 from recurra.shapes import Tensor
 
-__all__ = ["in_rows", "linear_scan", "linear_scan_backward", "rows_apart", "transformable", "widened"]
+__all__ = ["in_rows", "linear_scan", "linear_scan_backward", "rows_apart", "run_backward_on_gpu", "run_on_gpu", "transformable", "widened"]
 
 _GIVEN = "Tensor a, Tensor state, Tensor? begin, Tensor? lengths, Tensor? resets, bool reverse"
 
@@ -24,6 +24,16 @@ _GIVEN = "Tensor a, Tensor state, Tensor? begin, Tensor? lengths, Tensor? resets
 def _linear_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
     *given, b = arguments
     output, last = compiled.forward(_widened(compiled.Arguments(*given)), *widened(b))
+    return output.to(b.dtype), last.to(b.dtype)
+
+
+@_linear_scan.register_kernel("cuda")
+def run_on_gpu(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """The same by Triton."""
+    from recurra.kernels.linear_scan import triton
+
+    *given, b = arguments
+    output, last = triton.forward(_widened(compiled.Arguments(*given)), *widened(b))
     return output.to(b.dtype), last.to(b.dtype)
 
 
@@ -42,6 +52,16 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor]:
 def _linear_scan_backward(*arguments: Any) -> tuple[Tensor, ...]:
     given, rest = compiled.Arguments(*arguments[:6]), arguments[6:]
     found = compiled.backward(_widened(given), *widened(*rest))
+    return tuple(gradient.to(given.a.dtype) for gradient in found)
+
+
+@_linear_scan_backward.register_kernel("cuda")
+def run_backward_on_gpu(*arguments: Any) -> tuple[Tensor, ...]:
+    """The same by Triton."""
+    from recurra.kernels.linear_scan import triton
+
+    given, rest = compiled.Arguments(*arguments[:6]), arguments[6:]
+    found = triton.backward(_widened(given), *widened(*rest))
     return tuple(gradient.to(given.a.dtype) for gradient in found)
 
 

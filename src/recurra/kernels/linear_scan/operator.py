@@ -12,6 +12,7 @@ from recurra.kernels.linear_scan.aten import linear_scan_aten
 from recurra.kernels.linear_scan.custom_op import linear_scan
 from recurra.kernels.linear_scan.reference import linear_scan_reference
 from recurra.kernels.loop import Resets
+from recurra.kernels.triton import UNAVAILABLE as NO_TRITON
 from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["choose_scan", "linear_scan_recurrence"]
@@ -22,6 +23,7 @@ loop's own cost no longer counts, and chunks read memory twice (measured, traini
 
 _WHAT = {
     "cpu": "one compiled kernel for all steps",
+    "triton": "a parallel scan on the GPU, by Triton",
     "aten": "torch's own operations over chunks of steps",
     "reference": "a Python loop over the steps in plain PyTorch",
 }
@@ -68,7 +70,9 @@ def linear_scan_recurrence(
     chosen = choose_scan("linear_scan", backend, a.device, shape=(a.shape[0], a.shape[1], a.shape[2])).backend
     if a.shape[0] * a.shape[1] == 0:
         return b, state
-    if chosen == "cpu":
+    if chosen == "triton":  # what autocast made of the gates may be narrower than the state
+        a, b = a.to(state.dtype), b.to(state.dtype)
+    if chosen in {"cpu", "triton"}:
         where, begin = (None, None) if resets is None else resets
         output, last = linear_scan(a, state, begin, lengths, where, reverse, b)
         return output, last
@@ -99,9 +103,13 @@ def choose_scan(
     """
     check_backend(requested)
     on_cpu = device is None or device.type == "cpu"
+    nonlinear = None if linear else "its state is not linear in the state before, so"
+    on_gpu = device is not None and device.type == "cuda"
+    no_gpu = None if on_gpu else f"the Triton kernels run on a CUDA GPU, and the input is on {device or 'cpu'}"
     refusals = {
         "cpu": UNAVAILABLE if on_cpu else f"the compiled kernels run on a CPU, and the input is on {device}",
-        "aten": None if linear else "its state is not linear in the state before, so torch has nothing for many steps at once",
+        "triton": (nonlinear and f"{nonlinear} its steps cannot be scanned in parallel") or no_gpu or NO_TRITON,
+        "aten": nonlinear and f"{nonlinear} torch has nothing for many steps at once",
         "reference": None,
     }
     if requested != "auto":
@@ -113,6 +121,9 @@ def choose_scan(
         return Choice("reference", "a single step has nothing to fuse, and plain PyTorch starts faster")
     if refusals["cpu"] is None:
         return Choice("cpu", f"the fastest that can run this: {_WHAT['cpu']}")
+    if refusals["triton"] is None:
+        return Choice("triton", f"the fastest that can run this: {_WHAT['triton']}")
+    refusal = refusals["triton" if on_gpu else "cpu"]
     worth = shape is None or (shape[1] >= CHUNKED_STEPS and (not on_cpu or shape[0] * shape[2] <= CHUNKED_NUMBERS))
     chosen = "aten" if linear and worth else "reference"
-    return Choice(chosen, f"{refusals['cpu']}; the fastest left: {_WHAT[chosen]}")
+    return Choice(chosen, f"{refusal}; the fastest left: {_WHAT[chosen]}")

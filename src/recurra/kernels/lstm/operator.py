@@ -59,4 +59,8 @@ def lstm_recurrence(
         return output, last
     if chosen == "aten":
         return lstm_aten(x, state, weights, lengths=lengths, reverse=reverse)
+    if chosen == "triton":
+        from recurra.kernels.lstm.triton import lstm_triton
+
+        return lstm_triton(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)
     return lstm_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recurra.kernels.directions import Direction, run_compiled
 from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.peephole_lstm.reference import PeepholeLSTMWeights, peephole_lstm_reference
@@ -38,20 +39,23 @@ def peephole_lstm_recurrence(
         resets: where inside the sequences the state starts anew.
         reverse: read each row from its own last real step to its first.
         noise: recurrent dropout of h (the peepholes read c as it is), and zoneout of h and c.
-        backend: "auto" or "reference", the only one there is.
+        backend: "auto", or a name of `BACKENDS`.
 
     Returns:
         Hidden states in the order of the input, zero in the padding, and the state after the last step read (of a
         row of length zero: the state it came with).
 
     Raises:
-        BackendUnavailable: another backend was named.
+        BackendUnavailable: the backend named cannot run this.
         ValueError: shapes that do not fit.
 
     Source: Graves 2013, equations 7 to 11, after Gers & Schmidhuber 2000; torch.nn.LSTM's two biases.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    choose_backend("peephole_lstm", backend, x, resets, noise)
+    chosen = choose_backend("peephole_lstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
+    if chosen == "cpu":
+        output, (last,) = run_compiled("peephole_lstm", x, [Direction(state, weights, resets, noise, reverse)], lengths)
+        return output, last
     return peephole_lstm_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

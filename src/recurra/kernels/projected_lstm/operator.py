@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recurra.kernels.directions import Direction, run_compiled
 from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.projected_lstm.reference import ProjectedLSTMWeights, projected_lstm_reference
@@ -38,21 +39,24 @@ def projected_lstm_recurrence(
         resets: where inside the sequences the state starts anew.
         reverse: read each row from its own last real step to its first.
         noise: recurrent dropout (B, P), and zoneout of h (B, T, P) and c (B, T, H).
-        backend: "auto" or "reference", the only one there is.
+        backend: "auto", or a name of `BACKENDS`.
 
     Returns:
         Hidden states in the order of the input, zero in the padding, and the state after the last step read (of a
         row of length zero: the state it came with).
 
     Raises:
-        BackendUnavailable: another backend was named.
+        BackendUnavailable: the backend named cannot run this.
         ValueError: shapes that do not fit.
 
     Source: Sak, Senior & Beaufays 2014, section 2, without peepholes and without a second projection that the
     recurrence does not read.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    choose_backend("projected_lstm", backend, x, resets, noise)
+    chosen = choose_backend("projected_lstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], weights.w_hr.shape[0]), state
+    if chosen == "cpu":
+        output, (last,) = run_compiled("projected_lstm", x, [Direction(state, weights, resets, noise, reverse)], lengths)
+        return output, last
     return projected_lstm_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)

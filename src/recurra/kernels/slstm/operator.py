@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recurra.kernels.directions import Direction, run_compiled
 from recurra.kernels.dispatch import check_input, choose_backend
 from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
 from recurra.kernels.slstm.reference import slstm_reference
@@ -50,14 +51,14 @@ def slstm_recurrence(
         reverse: read each row from its own last real step to its first.
         noise: recurrent dropout, and zoneout of h and of the memory, two rates or masks: c, n and m are one value in three
             parts and are kept or replaced together. In evaluation C and N move by the expectation.
-        backend: "auto" or "reference", the only one there is.
+        backend: "auto", or a name of `BACKENDS`.
 
     Returns:
         Hidden states in the order of the input, zero in the padding, and the state after the last step read (of a
         row of length zero: the state it came with).
 
     Raises:
-        BackendUnavailable: another backend was named.
+        BackendUnavailable: the backend named cannot run this.
         ValueError: shapes that do not fit.
 
     Source: Beck et al. 2024, equations 8 to 17. The paper allows the sigmoid or the exponential as forget gate; this is the
@@ -65,7 +66,14 @@ def slstm_recurrence(
     the LSTM's means.
     """
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
-    choose_backend("slstm", backend, x, resets, noise)
+    chosen = choose_backend("slstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], len(weights.b_hh) // 4), state
+    if chosen == "cpu":
+        output, (last,) = run_compiled("slstm", x, [Direction(state, weights, resets, noise, reverse)], lengths)
+        return output, last
+    if chosen == "triton":
+        from recurra.kernels.slstm.triton import slstm_triton
+
+        return slstm_triton(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)
     return slstm_reference(x, state, weights, lengths=lengths, resets=resets, reverse=reverse, noise=noise)
