@@ -1,9 +1,11 @@
 """Compiled steps against the recurrences: any sizes, streams, threads and instruction sets; states; what is refused."""
 
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -169,6 +171,64 @@ def test_python_threads_step_at_once():
                 pool.map(lambda x: CompiledStepper(layers, streams=16, threads=2).run(x), inputs), expected, strict=True
             ):
                 assert_equal(mine, alone)
+
+
+@needs_kernels
+def test_one_stepper_in_two_threads_is_refused():
+    layers = [make_layer("lstm", 64, 256)]
+    x = draw(8, 2_000, 64)  # a second of work, which gives the interpreter away
+    expected = CompiledStepper(layers, streams=8, threads=1).run(x)
+    shared = CompiledStepper(layers, streams=8, threads=1)
+    copy = shared.fork(range(8))
+
+    def until_refused():
+        while not running.done():
+            copy.read_weights()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(copy.run, x)
+        with pytest.raises(RuntimeError, match="Another Python thread is in the middle of a step"):
+            until_refused()
+        shared.step(x[:, 0].contiguous())  # what is forked has a state of its own
+        assert_equal(running.result(), expected)
+
+
+@needs_kernels
+@operations
+@pytest.mark.parametrize("threads", [1, 2])
+def test_reading_the_weights_changes_nothing(operation, threads):
+    layers = [make_layer(operation, 100, 200), make_layer(operation, 200, 200)]
+    x = draw(16, 4, 100)
+    expected = CompiledStepper(layers, streams=16).run(x)
+    steps = CompiledStepper(layers, streams=16, threads=threads)
+    steps.read_weights()
+    first = steps.run(x[:, :1])
+    steps.read_weights()
+    assert_equal(torch.cat([first, steps.run(x[:, 1:])], 1), expected)
+
+
+@needs_kernels
+@operations
+def test_nan_stays_in_its_stream_and_leaves_with_a_reset(operation):
+    layers = [make_layer(operation, 5, 9, zoneout=0.1, norm=(draw(9), draw(9))), make_layer(operation, 9, 9, residual=True)]
+    x = draw(3, 6, 5)
+    expected = CompiledStepper(layers, streams=3).run(x)
+    spoiled = x.clone()
+    spoiled[1, 2] = float("nan")
+    steps = CompiledStepper(layers, streams=3)
+    mine = steps.run(spoiled)
+    assert_equal(mine[[0, 2]], expected[[0, 2]])
+    assert mine[1, 2:].isnan().all()
+    steps.reset()
+    assert_equal(steps.run(x), expected)
+
+
+@needs_kernels
+def test_a_stepper_is_not_pickled():
+    steps = CompiledStepper([make_layer("gru", 5, 9)])
+    for copy in (pickle.dumps, deepcopy):
+        with pytest.raises(TypeError, match="pickle"):
+            copy(steps)
 
 
 FORKED = """

@@ -64,7 +64,8 @@ class CompiledStepper:
     recurrences. Weights are copied: later changes do not reach a stepper. No gradients.
 
     Inputs and outputs are numpy arrays or torch tensors on a CPU, whichever is given. Inputs of another type of number are
-    converted. One object serves one Python thread at a time.
+    converted. One object serves one Python thread at a time: a call beside a step that has not ended raises RuntimeError.
+    A stepper is copied by `fork`, and not pickled.
 
     Args:
         layers: from the first to the last, of one type of number, float32 or float64.
@@ -185,6 +186,10 @@ class CompiledStepper:
             width = given.shape[2] if given.ndim == 3 else 1
             self._steps.run(given.data_ptr(), steps * width, width, output.data_ptr(), output.stride(0), output.stride(1), steps)
         return output if isinstance(x, Tensor) else output.numpy()
+
+    def read_weights(self) -> None:
+        """Read all packed weights once, on the threads of a step, and nothing else: the time that a step is measured against."""
+        self._steps.read_weights()
 
     @property
     def state(self) -> tuple[Any, ...]:

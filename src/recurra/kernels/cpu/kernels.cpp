@@ -80,9 +80,13 @@ void run_step(bool double_precision, recurra::StepCall& call) {
   with_step_type(double_precision, [&](auto zero, auto with) { run_steps<decltype(zero)>(call, with); });
 }
 
+void read_step_weights(bool double_precision, recurra::StepCall& call) {
+  with_step_type(double_precision, [&](auto zero, auto with) { read_weights<decltype(zero)>(call, with); });
+}
+
 bool run_scan(bool backward, bool double_precision, const recurra::ScanCall& call);  // scans.cpp
 
-const recurra::StepKernels step_kernels = {packed_step_bytes, pack_step_weights, folded_bytes, fold, step_scratch_bytes, run_step};
+const recurra::StepKernels step_kernels = {packed_step_bytes, pack_step_weights, folded_bytes, fold, step_scratch_bytes, run_step, read_step_weights};
 
 extern const recurra::Kernels kernels;
 const recurra::Kernels kernels = {vector_bytes, run_forward, run_backward, run_scan, &step_kernels};

@@ -54,6 +54,7 @@ struct StepKernels {
   void (*fold)(bool double_precision, const StepLayer&, const void* vectors, int count, void* to);
   size_t (*scratch_bytes)(bool double_precision, const StepCall&);
   void (*run)(bool double_precision, StepCall&);
+  void (*read_weights)(bool double_precision, StepCall&);  // all of them once, as a step does
 };
 
 }  // namespace recurra

@@ -5,9 +5,11 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -105,17 +107,13 @@ class Stepper {
 
   // Strides in numbers; tokens are contiguous.
   void run(uintptr_t x, ptrdiff_t x_stream, ptrdiff_t x_step, uintptr_t output, ptrdiff_t output_stream, ptrdiff_t output_step, int steps) {
-    call_.steps = steps;
+    const Turn turn(busy_);
+    make_room(steps);
     if (layers_->vocabulary)
       read_tokens(reinterpret_cast<const int64_t*>(x));
     else
       call_.x = {reinterpret_cast<void*>(x), x_stream, x_step};
     call_.output = {reinterpret_cast<void*>(output), output_stream, output_step};
-    if (steps > most_steps_) {
-      scratch_.clear();
-      call_.scratch = scratch_.emplace_back(layers_->step().scratch_bytes(layers_->double_precision, call_)).data();
-      most_steps_ = steps;
-    }
     call_.crew = hire(threads_);
     if (layers_->work * call_.streams * steps < worth_the_interpreter) {
       layers_->step().run(layers_->double_precision, call_);
@@ -123,6 +121,15 @@ class Stepper {
       nb::gil_scoped_release release;
       layers_->step().run(layers_->double_precision, call_);
     }
+    dismiss(call_.crew);
+  }
+
+  // Reads the weights with the threads of a step, and does nothing else.
+  void read_weights() {
+    const Turn turn(busy_);
+    make_room(1);
+    call_.crew = hire(threads_);
+    layers_->step().read_weights(layers_->double_precision, call_);
     dismiss(call_.crew);
   }
 
@@ -152,6 +159,20 @@ class Stepper {
   ptrdiff_t state_numbers() const { return layers_->state_numbers; }
 
  private:
+  // Large calls give the interpreter away, and another Python thread may come in between.
+  class Turn {
+   public:
+    explicit Turn(std::atomic<bool>& busy) : busy_(busy) {
+      if (busy_.exchange(true)) throw std::runtime_error("Another Python thread is in the middle of a step of this stepper: fork one for each thread.");
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    ~Turn() { busy_.store(false); }
+
+   private:
+    std::atomic<bool>& busy_;
+  };
+
   class Buffer {
    public:
     Buffer(nb::handle from, bool writable) {
@@ -175,6 +196,14 @@ class Stepper {
     Py_buffer view_;
     bool there_;
   };
+
+  void make_room(int steps) {
+    call_.steps = steps;
+    if (steps <= most_steps_) return;
+    scratch_.clear(), most_steps_ = 0;
+    call_.scratch = scratch_.emplace_back(layers_->step().scratch_bytes(layers_->double_precision, call_)).data();
+    most_steps_ = steps;
+  }
 
   int features() const { return layers_->layers.front().features; }
   int hidden() const { return layers_->layers.back().hidden; }
@@ -204,6 +233,7 @@ class Stepper {
   std::vector<Block> memory_, scratch_;
   std::vector<StepState> states_;
   StepCall call_{};
+  std::atomic<bool> busy_{false};
 };
 
 // One layer from a tuple of its operation, sizes, addresses of its weights and what is done with its outputs.
@@ -256,6 +286,7 @@ void recurra::define_stepper(nb::module_& module) {
       .def("step", &Stepper::step)
       .def("step_buffers", &Stepper::step_buffers)
       .def("run", &Stepper::run)
+      .def("read_weights", &Stepper::read_weights)
       .def("read_state", &Stepper::read_state)
       .def("write_state", &Stepper::write_state)
       .def("fork", &Stepper::fork)

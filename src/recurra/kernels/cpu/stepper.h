@@ -352,6 +352,28 @@ void run_steps(StepCall& call, Each&& with_cell) {
   call.backwards = !call.backwards;
 }
 
+// Reads the weights as a step of one stream does and does nothing else with them: what a step is measured against.
+template <class T, class Each>
+void read_weights(StepCall& call, Each&& with_cell) {
+  for (int number = 0; number < call.layer_count; ++number) {
+    const StepLayer& layer = call.layers[number];
+    with_cell(layer.operation, [&](auto cell) {
+      using Sizes = StepSizes<T, decltype(cell)>;
+      constexpr int N = Sizes::vectors, W = width<T>;
+      const Sizes size(layer.features, layer.hidden);
+      for_items(call.crew, size.panels, call.backwards, [&](int panel) {
+        const T* from = static_cast<const T*>(layer.packed) + panel * size.panel_size();
+        Vector<T> sum[N]{};
+        for (const T* const end = from + size.panel_size(); from < end; from += Sizes::panel_wide)
+#pragma GCC unroll 4
+          for (int n = 0; n < N; ++n) sum[n] = sum[n] + load(from + n * W);
+        for (int n = 0; n < N; ++n) store(static_cast<T*>(call.scratch) + (panel * N + n) * W, sum[n]);
+      });
+    });
+  }
+  call.backwards = !call.backwards;
+}
+
 // Input products of all vectors with a layer's weights, each as the layer itself would compute it.
 template <class T, class Cell>
 void fold_vectors(const StepLayer& layer, const T* vectors, int count, T* to) {
