@@ -246,8 +246,12 @@ def test_steps_pass_their_gate_and_are_timed(cell):
     expected = {"recurra cell", "recurra stack", "torch", "torch cell"}
     assert set(record.samples) >= expected
     assert all(finding.passed for name, finding in record.findings.items() if name in expected)
-    assert record.read > 0.0
-    assert record.describe()["weight_bytes"] == weight_bytes(record.case)
+    described = record.describe()
+    assert described["weight_bytes"] == weight_bytes(record.case)
+    if streaming.UNAVAILABLE is None:
+        assert record.mine == "recurra stepper"
+        assert len(described["reading"]) == len(described["samples"]["torch"])
+        assert described["times_of_reading"]["torch"] == np.median(described["samples"]["torch"]) / record.read
 
 
 def test_a_stream_that_forgets_its_state_is_refused(monkeypatch):

@@ -1,4 +1,4 @@
-"""The machine that was measured: its names, its matrix-multiply rate, the time to read some bytes, how busy it is."""
+"""The machine that was measured: its names, its matrix-multiply rate, how busy it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["busy_cores", "describe_machine", "matrix_rates", "read_seconds"]
+__all__ = ["busy_cores", "describe_machine", "matrix_rates"]
 
 PACKAGES = ("recurra", "torch", "numpy", "onnxruntime", "onnx")
 COUNTERS = Path("/proc/stat")
@@ -61,17 +61,6 @@ def matrix_rates(*, size: int = 2048, repeats: int = 5) -> list[float]:
     out = torch.empty(size, size)
     torch.mm(a, b, out=out)
     return [2 * size**3 / _seconds(lambda: torch.mm(a, b, out=out)) for _ in range(repeats)]
-
-
-def read_seconds(size: int, *, repeats: int = 200) -> float:
-    """Least seconds to read so many bytes again and again, from the cache they fit in, on all threads.
-
-    Of a sum and a scalar product the faster, less the same on one number, which is the time to call it.
-    """
-    many, one = torch.ones(max(size // 4, 1)), torch.ones(1)
-    kinds: tuple[Callable[[torch.Tensor], object], ...] = (torch.sum, lambda x: torch.dot(x, x))
-    times = [[min(_seconds(lambda x=x, read=read: read(x)) for _ in range(repeats)) for x in (many, one)] for read in kinds]  # type: ignore[misc]
-    return max(min(whole - call for whole, call in times), 1e-9)
 
 
 def _seconds(call: Callable[[], object]) -> float:

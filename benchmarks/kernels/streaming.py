@@ -1,7 +1,7 @@
 """One streamed step: one stream or many, the state carried from call to call, no gradients.
 
-Beside each time stands the least that it can take: the weights have to be read once, from the cache they fit in.
-A new contender is a function `(cell, stack, batch_size) -> step` in `STEPPERS`.
+Beside each time stands the least that it can take, measured in the same rounds: the weights have to be read once, from the
+cache they fit in. A new contender is a function `(cell, stack, batch_size) -> step` in `STEPPERS`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -19,11 +20,12 @@ from benchmarks.kernels.cases import GATES, Case, Data, Shape, Unable, make_data
 from benchmarks.kernels.contenders import make_cells, make_layer, make_stack
 from benchmarks.kernels.gate import FACTOR, ROUNDING, Finding, distance, refuse
 from benchmarks.kernels.grid import pick
-from benchmarks.kernels.machine import read_seconds
 from benchmarks.kernels.options import Effort, Options
 from benchmarks.kernels.report import Report, Target, table, times
 from benchmarks.kernels.timing import interleave, pair_ratios
+from recurra.kernels import RecurrentWeights
 from recurra.kernels.compiled import UNAVAILABLE
+from recurra.kernels.stepper import CompiledStepper, StepLayer
 from recurra.layers import Stepper as PackedStepper
 from recurra.layers import torch_weights
 
@@ -36,6 +38,10 @@ SIZES = (64, 128, 256, 512)
 STREAMS = (1, 64)
 GATE_STEPS = 12
 """Steps that are compared with the reference."""
+SHORTER = 10
+"""A step takes microseconds: so many times as many samples as of a sequence, so many times shorter, of which most are not interrupted."""
+READING = "reading the weights"
+"""Name of the samples of that."""
 
 
 def _cell(case: Case, data: Data) -> Stepper:
@@ -104,6 +110,14 @@ def _stepper(case: Case, data: Data) -> Stepper:
     return PackedStepper(make_stack(case, data, "cpu").eval(), streams=case.shape.batch_size).step
 
 
+def _reader(case: Case, data: Data) -> Callable[[], None]:
+    """Reads the packed weights as the stepper does, on its threads."""
+    cell = make_stack(case, data, "cpu").cells[0]
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    layer = StepLayer(case.cell, RecurrentWeights(*(getattr(cell, name) for name in names)))
+    return CompiledStepper([layer], streams=case.shape.batch_size).read_weights
+
+
 STEPPERS: dict[str, Callable[[Case, Data], Stepper]] = {
     "recurra stepper": _stepper,
     "recurra cell": _cell,
@@ -123,14 +137,14 @@ class StepRecord(NamedTuple):
         samples: seconds of a step of all streams, by contender.
         left_out: contenders without samples, and why.
         findings: of the gate.
-        read: least seconds to read the weights once.
+        reading: seconds to read the weights once; empty without compiled steps.
     """
 
     case: Case
     samples: dict[str, list[float]]
     left_out: dict[str, str]
     findings: dict[str, Finding]
-    read: float
+    reading: list[float]
 
     @property
     def mine(self) -> str:
@@ -145,6 +159,11 @@ class StepRecord(NamedTuple):
         """How many times longer a contender takes, as the median over the rounds."""
         return statistics.median(pair_ratios(self.samples[self.mine], self.samples[name])) if name in self.samples else None
 
+    @property
+    def read(self) -> float:
+        """Median seconds to read the weights once; NaN without compiled steps."""
+        return statistics.median(self.reading) if self.reading else math.nan
+
     def describe(self) -> dict[str, Any]:
         """Plain values with every sample, for JSON."""
         streams = self.case.shape.batch_size
@@ -152,8 +171,8 @@ class StepRecord(NamedTuple):
             **self.case.describe(),
             "compared": self.mine,
             "weight_bytes": weight_bytes(self.case),
-            "read_seconds": self.read,
-            "times_of_reading": {name: (self.seconds(name) or math.nan) / self.read for name in self.samples},
+            "reading": self.reading,
+            "times_of_reading": {name: (self.seconds(name) or math.nan) / self.read for name in self.samples if self.reading},
             "samples": self.samples,
             "median": {name: self.seconds(name) for name in self.samples},
             "ratios": {name: self.ratio(name) for name in self.samples if name != self.mine},
@@ -167,11 +186,12 @@ def run_streaming(options: Options, report: Report) -> None:
     """Measure, print and write `step.json`."""
     cells = pick("cell", {cell: cell for cell in GATES}, options.cells or ("lstm", "gru"))
     sizes = SIZES[1:2] if options.quick else SIZES
+    effort = replace(options.effort, repeats=options.effort.repeats * SHORTER, sample=options.effort.sample / SHORTER)
     records = []
     for streams, cell, size in itertools.product(STREAMS, cells, sizes):
         case = Case(cell, Shape(streams, 1, size, size))
         report.progress(f"step of {case}")
-        records.append(measure_step(case, options.effort))
+        records.append(measure_step(case, effort))
     for cell, streams in itertools.product(cells, STREAMS):
         chosen = [record for record in records if record.case.cell == cell and record.case.shape.batch_size == streams]
         report.print(_table(cell, streams, chosen))
@@ -209,11 +229,14 @@ def measure_step(case: Case, effort: Effort) -> StepRecord:
         else:
             left_out[name] = f"its values are wrong: {finding}"
     x = data.x[:, 0].clone()
-    calls = {name: (lambda step=step: step(x)) for name, step in steppers.items()}
+    calls: dict[str, Callable[[], object]] = {name: (lambda step=step: step(x)) for name, step in steppers.items()}
+    if not UNAVAILABLE:
+        calls[READING] = _reader(case, data)
     # What a server runs in: nothing is kept for gradients, and torch does not count changes.
     with torch.inference_mode():
         samples = interleave(calls, effort=effort)
-    return StepRecord(case, samples, left_out, findings, read_seconds(weight_bytes(case)))
+    reading = samples.pop(READING, [])
+    return StepRecord(case, samples, left_out, findings, reading)
 
 
 def check_step(step: Stepper, case: Case, data: Data) -> Finding:
@@ -238,12 +261,12 @@ def _table(cell: str, streams: int, records: list[StepRecord]) -> Any:
     for record in records:
         seconds = {name: record.seconds(name) for name in names}
         row = [record.case.shape.hidden_size, f"{weight_bytes(record.case) / 2**10:,.0f}", f"{record.read * 1e6:.1f}"]
-        row.append(f"{(seconds[record.mine] or math.nan) / record.read:.1f}")
+        row.append(f"{(seconds[record.mine] or math.nan) / record.read:.2f}")
         for name, value in seconds.items():
             ratio = "" if name == record.mine else f" ({times(record.ratio(name))})"
             row.append("-" if value is None else f"{value * 1e6:,.1f}{ratio}")
         rows.append(row)
-    heads = ["H = I", "weights KiB", "read once", "times of that", *names]
+    heads = ["H = I", "weights KiB", "read once", "ours / that", *names]
     title = f"{cell}, one step of {streams} stream{'s' if streams > 1 else ''}: microseconds"
     made = table(title, heads, rows)
     made.caption = "\n".join(sorted({f"{name}: {reason}" for record in records for name, reason in record.left_out.items()}))
