@@ -10,7 +10,8 @@ from polars.testing import assert_frame_equal
 from jobs import rows
 from recurra.config import load_settings
 from recurra.errors import SettingsError
-from recurra.features import TokensFeature
+from recurra.features import TextFeature, TokensFeature
+from recurra.model import stream as stream_module
 from recurra.model.model import Model
 from recurra.model.network import Network
 
@@ -91,6 +92,40 @@ def test_lists_of_tokens(models: dict[str, Any]) -> None:
     stream = model.stream(len(TEXTS))
     stream.feed([text.split()[:1] for text in TEXTS])
     assert_same(stream.feed([text.split()[1:] or None for text in TEXTS]), whole)
+
+
+def test_pieces_are_kept_while_there_is_room(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make(models)
+    monkeypatch.setattr(stream_module, "MOST_PIECES", 20)
+    stream = model.stream(2)
+    cut = []
+    encode = TextFeature.encode
+
+    def counted(feature: Any, values: pl.Series) -> Any:
+        cut.append(values.to_list())
+        return encode(feature, values)
+
+    monkeypatch.setattr(TextFeature, "encode", counted)
+    stream.read(["new one", "superb"])  # the vocabulary is known
+    stream.read(["new one", "new one"])
+    assert cut == [["new one"]]
+    for number in range(60):  # more than there is room for
+        stream.read([f"{number}", None])
+    stream.reset()
+    stream.read(["superb new one", "lovely"])
+    stream.read([None, "superb " * 20])  # too long to be kept
+    stream.read([None, "superb " * 20])
+    assert cut[-2:] == [["superb " * 20]] * 2
+    assert_same(stream.predict(), model.predict(["superb new one", "lovely " + "superb " * 40]))
+
+
+def test_half_characters_and_other_things(models: dict[str, Any]) -> None:
+    model = make(models)
+    stream = model.stream(2)
+    assert_same(stream.feed(["superb \udc80", None]), model.predict(["superb ?", ""]))
+    for wrong in (3, {"text": "superb"}.items(), b"superb"):
+        with pytest.raises(TypeError, match="A piece is a text, a list of tokens or None"):
+            stream.read(["superb", wrong])
 
 
 def test_streams_fork_and_begin_anew(models: dict[str, Any]) -> None:

@@ -99,12 +99,14 @@ class ClassifyHead(Head):
     def predict(self, outputs: np.ndarray, *, top: int | None = None) -> pl.DataFrame:
         """Columns `label`, `probability`, and with `top` also `top_labels`, `top_probabilities`."""
         probabilities = self.probabilities(outputs)
-        names = pl.Series("label", self.labels.values(), dtype=self.labels.dtype)
+        values = self.labels.values()
         best = probabilities.argmax(axis=1)
-        columns = [names.gather(best), pl.Series("probability", probabilities[np.arange(len(best)), best])]
+        columns = [
+            pl.Series("label", [values[c] for c in best.tolist()], dtype=self.labels.dtype),
+            pl.Series("probability", probabilities[np.arange(len(best)), best]),
+        ]
         if top is not None:
             order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-            values = self.labels.values()
             columns.append(pl.Series("top_labels", [[values[c] for c in row] for row in order], dtype=pl.List(self.labels.dtype)))
             columns.append(pl.Series("top_probabilities", np.take_along_axis(probabilities, order, 1).tolist(), dtype=pl.List(pl.Float64)))
         return pl.DataFrame(columns)

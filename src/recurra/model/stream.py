@@ -5,6 +5,7 @@ Whole rows are predicted by `Model.predict`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence as Many
 from copy import deepcopy
 from typing import Any
@@ -28,6 +29,10 @@ __all__ = ["Stream"]
 
 POOLED = ("last", "mean", "max", "max_mean")
 """Poolings that go on from step to step; attention weighs every step anew with each one that comes."""
+MOST_PIECES = 200_000
+"""Pieces whose token numbers are kept: words come again and again, and to cut one takes longer than all else that is done with it."""
+LONGEST_PIECE = 50
+"""Characters, or tokens of a list, of a piece that is kept."""
 
 
 class Stream:
@@ -36,6 +41,9 @@ class Stream:
     After all pieces of a row the prediction is that of the whole row, except that a row is never cut off at
     `text.max_length` (a piece is). Pieces are cut into tokens one by one: give whole words, or, where the tokens are
     characters, any text with its blanks.
+
+    What is computed beforehand of the whole vocabulary, `fork` shares: a server makes one stream and forks it for
+    everyone who comes.
 
     Args:
         network: with trained weights; they are copied.
@@ -63,10 +71,16 @@ class Stream:
         assert isinstance(embedding, TokenEmbedding)
         self._feature, self._head = feature, head
         self._embedding, self._output = deepcopy(embedding).eval(), deepcopy(network.output).eval()
+        self._weight = next(self._output.parameters())
         self._pooling = settings.encoder.pooling
         # N-grams of tokens reach back over pieces; all else of a token's vector is the same wherever it stands.
         self._reach = max((table.order - 1 for table in embedding.ngrams if isinstance(table, TokenNgrams)), default=0)
-        self._stepper = Stepper(stack, streams=streams, embedding=None if self._reach else self._vectors(_every_token(feature)))
+        vocabulary = feature.tokenizer.tokens
+        self._stepper = Stepper(
+            stack, streams=streams, embedding=None if self._reach else self._vectors(torch.arange(len(vocabulary))[None])[0]
+        )
+        self._known: dict[Any, np.ndarray] = {None: np.zeros(0, np.int64)}
+        self._numbers(vocabulary[:MOST_PIECES])
         self._set_streams(streams, stack.output_size)
 
     def _set_streams(self, streams: int, size: int) -> None:
@@ -76,7 +90,7 @@ class Stream:
         self._last, self._sum, self._most = np.zeros((streams, size)), np.zeros((streams, size)), np.full((streams, size), -np.inf)
 
     def feed(self, pieces: str | Many[Any], *, top: int | None = None) -> pl.DataFrame:
-        """Read the next piece of every stream.
+        """Read the next piece of every stream and predict.
 
         Args:
             pieces: for each stream a text, or a list of tokens where the column holds lists; None for nothing new. For a
@@ -88,21 +102,31 @@ class Stream:
 
         Raises:
             ValueError: there is not one piece for each stream.
+            TypeError: a piece is no text and no list of tokens.
+            SettingsError: `top` is less than one.
+        """
+        self.read(pieces)
+        return self.predict(top=top)
+
+    def read(self, pieces: str | Many[Any]) -> None:
+        """Read the next piece of every stream without predicting, which takes longer than the reading.
+
+        Args:
+            pieces: as `feed` takes them.
+
+        Raises:
+            ValueError: there is not one piece for each stream.
+            TypeError: a piece is no text and no list of tokens.
         """
         given = [pieces] if isinstance(pieces, str) else list(pieces)
         if len(given) != self.streams:
             raise ValueError(f"Give one piece for each of the {self.streams} streams, None for nothing new; these are {len(given)}.")
-        # Bytes that were no UTF-8 reach Python as half characters, which no table can hold.
-        given = [piece.encode(errors="replace").decode() if isinstance(piece, str) else piece for piece in given]
-        dtype = pl.List(pl.String) if any(isinstance(piece, list | tuple) for piece in given) else pl.String
-        rows = self._feature.encode(pl.Series(self._feature.name, given, dtype=dtype))
-        tokens = [np.asarray(rows.values[begin:end], np.int64) for begin, end in zip(rows.offsets, rows.offsets[1:], strict=False)]
+        tokens = self._numbers(given)
         read = 0
         for end in sorted({len(row) for row in tokens} - {0}):  # all that still have tokens go on together
             running = [number for number, row in enumerate(tokens) if len(row) >= end]
-            self._read(running, np.stack([tokens[number][read:end] for number in running]))
+            self._run(running, np.stack([tokens[number][read:end] for number in running]))
             read = end
-        return self.predict(top=top)
 
     def predict(self, *, top: int | None = None) -> pl.DataFrame:
         """The predictions as they stand now, one row for each stream.
@@ -115,9 +139,8 @@ class Stream:
         """
         if top is not None and top < 1:
             raise SettingsError(f"top is {top}: give the number of labels wanted, 1 or more.")
-        weight = next(self._output.parameters())
         with torch.inference_mode():
-            outputs = self._output(torch.from_numpy(self._pooled()).to(weight))
+            outputs = self._output(torch.from_numpy(self._pooled()).to(self._weight))
         return self._head.predict(outputs.float().cpu().numpy(), top=top)
 
     def reset(self, rows: Many[int] | None = None) -> None:
@@ -153,43 +176,69 @@ class Stream:
         """What computes the steps, and why."""
         return self._stepper.explain_backend()
 
-    def _read(self, running: list[int], tokens: np.ndarray) -> None:
+    def _numbers(self, pieces: Many[Any]) -> list[np.ndarray]:
+        """The token numbers (T,) of each piece."""
+        for piece in pieces:
+            if not isinstance(piece, (str, list, tuple, type(None))):
+                raise TypeError(f"A piece is a text, a list of tokens or None, not {piece!r}.")
+        keys = [tuple(piece) if isinstance(piece, list) else piece for piece in pieces]
+        found = [self._known.get(key) for key in keys]
+        new = list(dict.fromkeys(key for key, numbers in zip(keys, found, strict=True) if numbers is None))
+        if not new:
+            return found  # type: ignore[return-value]
+        made: dict[Any, np.ndarray] = {}
+        for kind, dtype in ((str, pl.String), (tuple, pl.List(pl.String))):
+            alike = [key for key in new if isinstance(key, kind)]
+            if alike:
+                made.update(zip(alike, self._encode(alike, dtype), strict=True))
+        if len(self._known) + len(made) > 2 * MOST_PIECES:
+            self._known = {None: self._known[None]}
+        self._known.update({key: numbers for key, numbers in made.items() if len(key) <= LONGEST_PIECE})
+        return [made[key] if numbers is None else numbers for key, numbers in zip(keys, found, strict=True)]
+
+    def _encode(self, pieces: list[Any], dtype: Any) -> list[np.ndarray]:
+        """The token numbers of texts, or of lists of tokens, none of which is missing."""
+        # Bytes that were no UTF-8 reach Python as half characters, which no table can hold.
+        whole = [piece.encode(errors="replace").decode() if isinstance(piece, str) else piece for piece in pieces]
+        rows = self._feature.encode(pl.Series(self._feature.name, whole, dtype=dtype))
+        return [rows.values[begin:end].astype(np.int64) for begin, end in itertools.pairwise(rows.offsets.tolist())]
+
+    def _run(self, running: list[int], tokens: np.ndarray) -> None:
         """The same number of tokens (N, T) into some streams."""
         inputs: Any = tokens
         if self._reach:
             known = np.concatenate([self._before[running], tokens], 1)
             inputs = self._vectors(torch.from_numpy(known))[:, self._reach :]
             self._before[running] = known[:, known.shape[1] - self._reach :]
-        if len(running) == self.streams:
-            outputs = self._stepper.run(inputs)
-        else:
-            part = self._stepper.fork(running)
-            outputs = part.run(inputs)
-            self._stepper.restore(part.state, running)
+        everyone = len(running) == self.streams
+        stepper = self._stepper if everyone else self._stepper.fork(running)
+        outputs = stepper.step(inputs[:, 0])[:, None] if tokens.shape[1] == 1 else stepper.run(inputs)
+        if not everyone:
+            self._stepper.restore(stepper.state, running)
         steps = np.asarray(outputs.float().cpu() if isinstance(outputs, Tensor) else outputs, np.float64)
-        self.steps[running] += tokens.shape[1]
-        self._last[running] = steps[:, -1]
-        self._sum[running] += steps.sum(1)
-        self._most[running] = np.maximum(self._most[running], steps.max(1))
+        rows = slice(None) if everyone else running
+        self.steps[rows] += tokens.shape[1]
+        self._last[rows] = steps[:, -1]
+        if "mean" in self._pooling:
+            self._sum[rows] += steps.sum(1)
+        if "max" in self._pooling:
+            self._most[rows] = np.maximum(self._most[rows], steps.max(1))
 
     def _pooled(self) -> np.ndarray:
         """(S, E) the vectors of the rows so far; zeros where nothing was read."""
-        mean = self._sum / np.maximum(self.steps, 1)[:, None]
-        most = np.where(self.steps[:, None] > 0, self._most, 0.0)
-        pooled = {"last": [self._last], "mean": [mean], "max": [most], "max_mean": [most, mean]}
-        return np.concatenate(pooled[self._pooling], 1)
+        parts = []
+        if "max" in self._pooling:
+            parts.append(np.where(self.steps[:, None] > 0, self._most, 0.0))
+        if "mean" in self._pooling:
+            parts.append(self._sum / np.maximum(self.steps, 1)[:, None])
+        return np.concatenate(parts, 1) if parts else self._last
 
     def _vectors(self, tokens: Tensor) -> Tensor:
-        """(S, T, F) vectors of tokens (S, T); (V, F) of the whole vocabulary (V,)."""
-        rows = tokens[None] if tokens.ndim == 1 else tokens
-        lengths = torch.full((len(rows),), rows.shape[1])
+        """(S, T, F) vectors of tokens (S, T)."""
+        lengths = torch.full((len(tokens),), tokens.shape[1])
         with torch.inference_mode():
-            vectors: Tensor = self._embedding(Sequence(rows, lengths).to(self._embedding.embedding.weight.device))
-        return vectors[0] if tokens.ndim == 1 else vectors
-
-
-def _every_token(feature: TextFeature) -> Tensor:
-    return torch.arange(len(feature.tokenizer.tokens))
+            vectors: Tensor = self._embedding(Sequence(tokens, lengths).to(self._embedding.embedding.weight.device))
+        return vectors
 
 
 def _check(features: Many[Feature], settings: Settings) -> None:
