@@ -150,6 +150,14 @@ def test_tokens_are_embedded(form, way):
     torch.testing.assert_close(torch.from_numpy(output), expected[:, 1:], rtol=0, atol=EXACT)
     with pytest.raises(IndexError, match="its rows are 0 to 9"):
         stepper.step(torch.tensor([0, 10]))
+    with pytest.raises(ValueError, match="whole numbers"):
+        stepper.step(torch.tensor([0.0, 1.0]))
+    with pytest.raises(ValueError, match=r"of shape \(streams, steps\) = \(2, T\), not \(2,\)"):
+        stepper.run(torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"embedding must be of shape \(V, 6\), not \(10, 5\)"):
+        Stepper(stack, embedding=torch.zeros(10, 5))
+    with pytest.raises(ValueError, match="at least one stream, not 0"):
+        Stepper(stack, streams=0)
     assert ("looked up" in stepper.explain_backend()) == (way == "compiled")
 
 
@@ -163,9 +171,10 @@ def test_arrays_in_arrays_out(way):
     assert np.array_equal(np.stack(outputs, 1), expected[:, :4].numpy())
     assert torch.equal(stepper.run(x[:, 4:]), expected[:, 4:])
     assert stepper.run(x[:, :0]).shape == (2, 0, 6)
-    with pytest.raises(ValueError, match="must be of shape"):
+    assert np.array_equal(Stepper(stack, streams=2).step(x[:, 0].tolist()), outputs[0])
+    with pytest.raises(ValueError, match=r"must be of shape \(streams, steps, features\) = \(2, T, 6\), not \(1, 5, 6\)"):
         stepper.run(x[:1])
-    with pytest.raises(ValueError, match="must be of shape"):
+    with pytest.raises(ValueError, match=r"must be of shape \(streams, features\) = \(2, 6\), not \(2, 3\)"):
         stepper.step(x[:, 0, :3])
 
 

@@ -18,7 +18,7 @@ from recurra.kernels.loop import RecurrentWeights
 from recurra.kernels.state import ElmanState, GRUState, LSTMState
 from recurra.shapes import Float, Tensor
 
-__all__ = ["FOLDED_BYTES", "STEPPED", "CompiledStepper", "StepLayer"]
+__all__ = ["FOLDED_BYTES", "STEPPED", "CompiledStepper", "StepLayer", "check_input"]
 
 STEPPED: dict[str, type[Any]] = {"elman": ElmanState, "elman_relu": ElmanState, "lstm": LSTMState, "gru": GRUState}
 """Operations that have compiled steps, and their states."""
@@ -142,19 +142,19 @@ class CompiledStepper:
             (S, H) outputs of the last layer.
 
         Raises:
-            ValueError: of another shape.
+            ValueError: of another shape, or `out` shares memory with `x`.
             IndexError: a token that the embedding has not.
         """
         if isinstance(x, Tensor):
             if not (x.dtype is self._x_dtype and x.shape == self._x_shape and x.is_contiguous() and x.is_cpu):
-                x = self._converted(x, self._x_shape)
-            out = torch.empty_like(self._tensor) if out is None else self._checked(out)
+                x = self._converted(x, many=False)
+            out = torch.empty_like(self._tensor) if out is None else self._checked(out, Tensor)
             self._steps.step(x.data_ptr(), out.data_ptr())
             return out
         out = np.empty_like(self._array) if out is None else out
         if not self._steps.step_buffers(x, out):
-            given = self._converted(torch.as_tensor(np.array(x)), self._x_shape)
-            self._steps.step(given.data_ptr(), self._checked(out).ctypes.data)
+            given = self._converted(torch.as_tensor(np.array(x)), many=False)
+            self._steps.step(given.data_ptr(), self._checked(out, np.ndarray).ctypes.data)
         return out
 
     @overload
@@ -176,11 +176,8 @@ class CompiledStepper:
             ValueError: of another shape.
             IndexError: a token that the embedding has not.
         """
-        given = x if isinstance(x, Tensor) else torch.as_tensor(np.array(x))
-        if given.ndim < 2:
-            raise ValueError(f"Many steps are of shape {self._described(many=True)}, not {tuple(given.shape)}.")
+        given = self._converted(x if isinstance(x, Tensor) else torch.as_tensor(np.array(x)), many=True)
         steps = given.shape[1]
-        given = self._converted(given, (self.streams, steps, *self._x_shape[1:]))
         output = self._tensor.new_empty(self.streams, steps, self._output_shape[1])
         if steps:
             width = given.shape[2] if given.ndim == 3 else 1
@@ -271,25 +268,43 @@ class CompiledStepper:
             if not 0 <= row < self.streams:
                 raise IndexError(f"There is no stream {row}: they are 0 to {self.streams - 1}.")
 
-    def _converted(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        if x.shape != shape:
-            raise ValueError(f"The input must be of shape {self._described(many=len(shape) > len(self._x_shape))}, not {tuple(x.shape)}.")
-        if self._tokens and (x.is_floating_point() or x.dtype == torch.bool):
-            raise ValueError(f"This stepper reads tokens, which are whole numbers, not {x.dtype}.")
+    def _converted(self, x: Tensor, *, many: bool) -> Tensor:
+        check_input(x, self.streams, None if self._tokens else self._features, many=many)
         return x.detach().to("cpu", self._x_dtype).contiguous()
 
-    def _described(self, *, many: bool) -> str:
-        letters = ["streams", "steps"] if many else ["streams"]
-        sizes = [str(self.streams), *(["T"] if many else [])] + ([] if self._tokens else [str(self._features)])
-        return f"({', '.join([*letters, *([] if self._tokens else ['features'])])}) = ({', '.join(sizes)})"
-
-    def _checked(self, out: Any) -> Any:
+    def _checked(self, out: Any, kind: type[Any]) -> Any:
         """An output that can be written: the kernels take it on trust."""
-        dense = out.is_contiguous() and out.is_cpu if isinstance(out, Tensor) else out.flags.c_contiguous and out.flags.writeable
-        wanted = self.dtype if isinstance(out, Tensor) else self._array.dtype
+        if not isinstance(out, kind):
+            raise ValueError(f"out must be what x is, a {kind.__name__}, not a {type(out).__name__}.")  # noqa: TRY004 - as what else is wrong with it
+        dense = out.is_contiguous() and out.is_cpu if kind is Tensor else out.flags.c_contiguous and out.flags.writeable
+        wanted = self.dtype if kind is Tensor else self._array.dtype
         if tuple(out.shape) != self._output_shape or out.dtype != wanted or not dense:
             raise ValueError(f"out must be contiguous {wanted} of shape {self._output_shape}, not {out.dtype} of shape {tuple(out.shape)}.")
         return out
+
+
+def check_input(x: Tensor, streams: int, features: int | None, *, many: bool) -> None:
+    """Refuse what a stepper does not read.
+
+    Args:
+        x: the input.
+        streams: S.
+        features: F; None for tokens.
+        many: whether there are steps, (S, T, F) or (S, T).
+
+    Raises:
+        ValueError: of another shape, or tokens that are no whole numbers.
+    """
+    sizes: dict[str, int | None] = {
+        "streams": streams,
+        **({"steps": None} if many else {}),
+        **({} if features is None else {"features": features}),
+    }
+    if x.ndim != len(sizes) or any(size not in (None, mine) for size, mine in zip(sizes.values(), x.shape, strict=True)):
+        shown = ", ".join("T" if size is None else str(size) for size in sizes.values())
+        raise ValueError(f"The input must be of shape ({', '.join(sizes)}) = ({shown}), not {tuple(x.shape)}.")
+    if features is None and (x.is_floating_point() or x.dtype == torch.bool):
+        raise ValueError(f"This stepper reads tokens, which are whole numbers, not {x.dtype}.")
 
 
 def _check_layers(layers: Sequence[StepLayer], dtype: torch.dtype | None, streams: int, embedding: Tensor | None) -> None:

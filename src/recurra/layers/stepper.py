@@ -15,7 +15,7 @@ from recurra.cells.state import clone, map_state, reset, select
 from recurra.errors import BackendUnavailable, SettingsError
 from recurra.kernels import compiled
 from recurra.kernels.loop import RecurrentWeights
-from recurra.kernels.stepper import STEPPED, CompiledStepper, StepLayer
+from recurra.kernels.stepper import STEPPED, CompiledStepper, StepLayer, check_input
 from recurra.layers.embedding import Embedding
 from recurra.layers.stack import Stack
 from recurra.shapes import Float, Tensor
@@ -44,6 +44,7 @@ class Stepper:
 
     Raises:
         SettingsError: the stack reads both ways.
+        ValueError: there is no stream, or the embedding does not fit the stack.
         BackendUnavailable: the stack names the backend "cpu", and there are no compiled steps of it.
     """
 
@@ -54,6 +55,10 @@ class Stepper:
                 "Train one with bidirectional=False."
             )
         vectors = embedding.weight if isinstance(embedding, Embedding) else embedding
+        if streams < 1:
+            raise ValueError(f"A stepper needs at least one stream, not {streams}.")
+        if vectors is not None and (vectors.ndim != 2 or vectors.shape[1] != stack.input_size or not len(vectors)):
+            raise ValueError(f"The embedding must be of shape (V, {stack.input_size}), not {tuple(vectors.shape)}.")
         refusal = _refusal(stack)
         if refusal and any(getattr(cell, "backend", "auto") == "cpu" for cell in stack.cells):
             raise BackendUnavailable(f"There are no compiled steps of this stack: {refusal}. Use backend 'auto', or another that is named.")
@@ -217,16 +222,24 @@ class _StackSteps:
     def step(self, x: Any, *, out: Any = None) -> Any:
         if out is not None:
             raise ValueError("`out` is for compiled steps only: leave it out.")
-        return self.run(x[:, None])[:, 0]
+        return self._outputs(x, many=False)
 
     def run(self, x: Any) -> Any:
+        return self._outputs(x, many=True)
+
+    def _outputs(self, x: Any, *, many: bool) -> Any:
         given: Tensor = x if isinstance(x, Tensor) else torch.as_tensor(np.array(x))
+        check_input(given, self.streams, self._stack.input_size if self._embedding is None else None, many=many)
+        output = self._through(given if many else given[:, None])
+        output = output if many else output[:, 0]
+        if isinstance(x, Tensor):
+            return output
+        # numpy has no bfloat16.
+        return (output.float() if output.dtype == torch.bfloat16 else output).cpu().numpy()
+
+    def _through(self, given: Tensor) -> Tensor:
+        """(S, T, F) or (S, T) through the stack, one by one, so that many at once are the same to the last bit."""
         like = next(self._stack.parameters(), torch.empty(0))
-        features = () if self._embedding is not None else (self._stack.input_size,)
-        if given.ndim != 2 + len(features) or len(given) != self.streams or tuple(given.shape[2:]) != features:
-            raise ValueError(
-                f"The input must be of shape {('streams', 'steps', *features)} with {self.streams} streams, not {tuple(given.shape)}."
-            )
         with torch.no_grad():
             if self._embedding is None:
                 given = given.to(like.device, like.dtype)
@@ -236,14 +249,10 @@ class _StackSteps:
                     raise IndexError(f"A token is not in the embedding: its rows are 0 to {known - 1}.")
                 given = self._embedding[given.to(self._embedding.device, torch.int64)]
             outputs = []
-            for t in range(given.shape[1]):  # one by one, so that many at once are the same to the last bit
+            for t in range(given.shape[1]):
                 output, self._state = self._stack(given[:, t : t + 1], self._state)
                 outputs.append(output)
-            output = torch.cat(outputs, 1) if outputs else given.new_zeros(self.streams, 0, self._stack.output_size)
-        if isinstance(x, Tensor):
-            return output
-        # numpy has no bfloat16.
-        return (output.float() if output.dtype == torch.bfloat16 else output).cpu().numpy()
+            return torch.cat(outputs, 1) if outputs else given.new_zeros(self.streams, 0, self._stack.output_size)
 
     def snapshot(self) -> tuple[Any, ...]:
         return clone(self._state)

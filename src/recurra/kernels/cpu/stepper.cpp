@@ -92,7 +92,14 @@ class Stepper {
   Stepper& operator=(const Stepper&) = delete;
 
   // One step of contiguous inputs, (streams, F) or (streams) tokens, to contiguous outputs.
-  void step(uintptr_t x, uintptr_t output) { run(x, features(), features(), output, hidden(), hidden(), 1); }
+  void step(uintptr_t x, uintptr_t output) {
+    const size_t streams = call_.streams;
+    const size_t x_bytes = layers_->vocabulary ? streams * sizeof(int64_t) : streams * features() * layers_->itemsize;
+    // What is written first would be read as input.
+    if (x < output + streams * hidden() * layers_->itemsize && output < x + x_bytes)
+      throw nb::value_error("out shares memory with x: give it memory of its own.");
+    run(x, features(), features(), output, hidden(), hidden(), 1);
+  }
 
   // The same from and to what keeps numbers in memory that other languages can read; false when these do not fit.
   bool step_buffers(nb::handle x, nb::handle output) {
