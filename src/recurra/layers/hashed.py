@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -108,15 +109,25 @@ class TokenNgrams(HashedTable):
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T F"]:
         """The sum of the n-grams' vectors at each step."""
-        hashes = before = tokens.long()
-        total: Tensor | None = None
-        for _ in range(2, self.order + 1):
-            before = nn.functional.pad(before, (1, 0))[:, : tokens.shape[1]]
-            hashes = _mixed(hashes, before)
-            vectors = embedding(1 + hashes % (self.weight.shape[0] - 1), self.weight, padding_idx=0, sparse=self.sparse)
-            total = vectors if total is None else total + vectors
-        assert total is not None
-        return total
+        tokens = tokens.long()
+        before = [nn.functional.pad(tokens, (n, 0))[:, : tokens.shape[1]] for n in range(1, self.order)]
+        first, *others = (embedding(rows, self.weight, padding_idx=0, sparse=self.sparse) for rows in self.rows(tokens, before))
+        for vectors in others:
+            first = first + vectors
+        return first
+
+    def rows(self, tokens: Any, before: Sequence[Any]) -> list[Any]:
+        """Rows of the table, of the pairs that end at each step, the triples and so on.
+
+        Args:
+            tokens: whole numbers, 64 bits, a tensor or a numpy array.
+            before: what stands one step before each of them, two steps before and so on, of the same shape.
+        """
+        found, hashes = [], tokens
+        for earlier in before:
+            hashes = _mixed(hashes, earlier)
+            found.append(1 + hashes % (self.weight.shape[0] - 1))
+        return found
 
 
 def _character_ngrams(token: str, lengths: tuple[int, int]) -> list[str]:
@@ -126,7 +137,7 @@ def _character_ngrams(token: str, lengths: tuple[int, int]) -> list[str]:
     return grams[:MOST_GRAMS]
 
 
-def _mixed(hashes: Int[Tensor, "B T"], tokens: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+def _mixed(hashes: Any, tokens: Any) -> Any:
     """A hash of both, non-negative; 32-bit multiplications that cannot overflow 64 bits."""
     mixed = (hashes * 1_000_003 + tokens * 8_191 + 12_345) & 0x7FFFFFFF
     return ((mixed ^ (mixed >> 15)) * 0x2C1B3C6D) & 0x7FFFFFFF

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from torch import nn
 
 from recurra.config import Settings
 from recurra.data.batch import Sequence
@@ -70,17 +71,17 @@ class Stream:
         assert isinstance(stack, Stack)
         assert isinstance(embedding, TokenEmbedding)
         self._feature, self._head = feature, head
-        self._embedding, self._output = deepcopy(embedding).eval(), deepcopy(network.output).eval()
+        self._output = deepcopy(network.output).eval()
         self._weight = next(self._output.parameters())
         self._pooling = settings.encoder.pooling
         # N-grams of tokens reach back over pieces; all else of a token's vector is the same wherever it stands.
-        self._reach = max((table.order - 1 for table in embedding.ngrams if isinstance(table, TokenNgrams)), default=0)
-        vocabulary = feature.tokenizer.tokens
-        self._stepper = Stepper(
-            stack, streams=streams, embedding=None if self._reach else self._vectors(torch.arange(len(vocabulary))[None])[0]
-        )
+        vectors, ngrams = _vectors(embedding, len(feature.tokenizer.tokens))
+        self._reach = max((table.order - 1 for table in ngrams), default=0)
+        self._ngrams = [(table, _array(table.weight)) for table in ngrams]
+        self._vectors = _array(vectors if ngrams else vectors[:0])
+        self._stepper = Stepper(stack, streams=streams, embedding=None if ngrams else vectors)
         self._known: dict[Any, np.ndarray] = {None: np.zeros(0, np.int64)}
-        self._numbers(vocabulary[:MOST_PIECES])
+        self._numbers(feature.tokenizer.tokens[:MOST_PIECES])
         self._set_streams(streams, stack.output_size)
 
     def _set_streams(self, streams: int, size: int) -> None:
@@ -205,17 +206,20 @@ class Stream:
 
     def _run(self, running: list[int], tokens: np.ndarray) -> None:
         """The same number of tokens (N, T) into some streams."""
-        inputs: Any = tokens
-        if self._reach:
+        inputs = tokens
+        if self._ngrams:
             known = np.concatenate([self._before[running], tokens], 1)
-            inputs = self._vectors(torch.from_numpy(known))[:, self._reach :]
             self._before[running] = known[:, known.shape[1] - self._reach :]
+            inputs = self._vectors[tokens]
+            for table, weight in self._ngrams:
+                before = [known[:, self._reach - n : known.shape[1] - n] for n in range(1, table.order)]
+                inputs += sum(weight[rows] for rows in table.rows(tokens, before))
         everyone = len(running) == self.streams
         stepper = self._stepper if everyone else self._stepper.fork(running)
         outputs = stepper.step(inputs[:, 0])[:, None] if tokens.shape[1] == 1 else stepper.run(inputs)
         if not everyone:
             self._stepper.restore(stepper.state, running)
-        steps = np.asarray(outputs.float().cpu() if isinstance(outputs, Tensor) else outputs, np.float64)
+        steps = outputs.astype(np.float64)
         rows = slice(None) if everyone else running
         self.steps[rows] += tokens.shape[1]
         self._last[rows] = steps[:, -1]
@@ -233,12 +237,22 @@ class Stream:
             parts.append(self._sum / np.maximum(self.steps, 1)[:, None])
         return np.concatenate(parts, 1) if parts else self._last
 
-    def _vectors(self, tokens: Tensor) -> Tensor:
-        """(S, T, F) vectors of tokens (S, T)."""
-        lengths = torch.full((len(tokens),), tokens.shape[1])
-        with torch.inference_mode():
-            vectors: Tensor = self._embedding(Sequence(tokens, lengths).to(self._embedding.embedding.weight.device))
-        return vectors
+
+def _vectors(embedding: TokenEmbedding, tokens: int) -> tuple[Tensor, list[TokenNgrams]]:
+    """(V, F) the vectors of all tokens wherever they stand, and the tables of what else they have."""
+    plain = deepcopy(embedding).eval()
+    ngrams = [table for table in plain.ngrams if isinstance(table, TokenNgrams)]
+    plain.ngrams = nn.ModuleList(table for table in plain.ngrams if not isinstance(table, TokenNgrams))
+    every = Sequence(torch.arange(tokens)[None], torch.tensor([tokens]))
+    with torch.inference_mode():
+        vectors: Tensor = plain(every.to(plain.embedding.weight.device))
+    return vectors[0], ngrams
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    """As float32, or float64 where it is that: numpy has no bfloat16."""
+    plain = tensor.detach().cpu()
+    return (plain if plain.dtype == torch.float64 else plain.float()).numpy()
 
 
 def _check(features: Many[Feature], settings: Settings) -> None:
