@@ -96,7 +96,7 @@ def test_lists_of_tokens(models: dict[str, Any]) -> None:
 
 def test_pieces_are_kept_while_there_is_room(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     model = make(models)
-    monkeypatch.setattr(stream_module, "MOST_PIECES", 20)
+    monkeypatch.setattr(stream_module, "MOST_PIECES", 40)
     stream = model.stream(2)
     cut = []
     encode = TextFeature.encode

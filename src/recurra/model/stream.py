@@ -30,7 +30,7 @@ __all__ = ["Stream"]
 
 POOLED = ("last", "mean", "max", "max_mean")
 """Poolings that go on from step to step; attention weighs every step anew with each one that comes."""
-MOST_PIECES = 200_000
+MOST_PIECES = 400_000
 """Pieces whose token numbers are kept: words come again and again, and to cut one takes longer than all else that is done with it."""
 LONGEST_PIECE = 50
 """Characters, or tokens of a list, of a piece that is kept."""
@@ -81,7 +81,7 @@ class Stream:
         self._vectors = _array(vectors if ngrams else vectors[:0])
         self._stepper = Stepper(stack, streams=streams, embedding=None if ngrams else vectors)
         self._known: dict[Any, np.ndarray] = {None: np.zeros(0, np.int64)}
-        self._numbers(feature.tokenizer.tokens[:MOST_PIECES])
+        self._numbers(feature.tokenizer.tokens[: MOST_PIECES // 2])
         self._set_streams(streams, stack.output_size)
 
     def _set_streams(self, streams: int, size: int) -> None:
@@ -192,7 +192,7 @@ class Stream:
             alike = [key for key in new if isinstance(key, kind)]
             if alike:
                 made.update(zip(alike, self._encode(alike, dtype), strict=True))
-        if len(self._known) + len(made) > 2 * MOST_PIECES:
+        if len(self._known) + len(made) > MOST_PIECES:
             self._known = {None: self._known[None]}
         self._known.update({key: numbers for key, numbers in made.items() if len(key) <= LONGEST_PIECE})
         return [made[key] if numbers is None else numbers for key, numbers in zip(keys, found, strict=True)]
