@@ -5,6 +5,7 @@ The torch operators made of them, with gradients, are in `custom_op.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -110,7 +111,7 @@ def run_forward(given: Arguments, *, saving: bool) -> tuple[Tensor, Tensor, Tens
     ends = [each if width == sizes.widest else each.new_empty(batch_size, width) for each, width in zip(last, widths, strict=True)]
     # Room for every step; memory is only taken by those that are real.
     width = saved_width(given.operation, sizes.units, given.x.dtype)
-    saved = given.x.new_empty(directions, batch_size * steps * width if saving else 0)
+    saved = _room(given.x.dtype, directions, batch_size * steps * width if saving else 0)
     addresses = [
         (
             *each.inputs(),
@@ -160,6 +161,18 @@ def run_backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tens
     d_x = _sequence(found.x) if input_gradient else (0, 0, 0)
     _call(True, given, (*_sequence(given.x), *d_x), tuple(addresses))
     return found
+
+
+_LARGE = 2**21
+"""Bytes from which memory comes from blocks kept between calls: to have fresh pages cleared costs up to a tenth of a training step."""
+
+
+def _room(dtype: torch.dtype, *shape: int) -> Tensor:
+    """A tensor of this shape, with whatever is in it."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE or _cpu is None:
+        return torch.empty(shape, dtype=dtype)
+    return torch.from_numpy(_cpu.room(size)).view(dtype).view(shape)
 
 
 class _Direction(NamedTuple):

@@ -176,9 +176,8 @@ class Stack(nn.Module):
         wheres = [reset, None if reset is None else reversed_reset(reset)]
         cells = [self._cell(number) for number in numbers]
         first = cells[0]
-        # Who watches a cell (gradient flow does) is to see its own call, and to change no bit by watching: with gradients, the
-        # sum of what both directions give the input would be another one. So with gradients each is called by itself.
-        watched = torch.is_grad_enabled() or any(cell._forward_hooks or cell._forward_pre_hooks for cell in cells)
+        # Who watches a cell (gradient flow does) is to see its own call; no bit changes by it.
+        watched = any(cell._forward_hooks or cell._forward_pre_hooks for cell in cells)
         alike = all(type(cell) is type(first) for cell in cells)
         if len(cells) > 1 and isinstance(first, StandardCell) and alike and not watched:
             calls = [
@@ -187,6 +186,7 @@ class Stack(nn.Module):
                 if isinstance(cell, StandardCell)
             ]
             return run_directions(first.operation, type(first).recurrence, x, calls, lengths=lengths, backend=first.backend)
+        x = x.view_as(x)  # what the directions give it is added up before what other readers do, as in one call
         results = [
             cell(x, state[number], lengths=lengths, reset=where, reverse=number != numbers[0])
             for number, cell, where in zip(numbers, cells, wheres, strict=False)

@@ -1,6 +1,8 @@
 // The backward pass of recurrence.h.
 #pragma once
 
+#include <omp.h>
+
 #include "recurrence.h"
 
 namespace RECURRA_ISA {
@@ -248,18 +250,29 @@ size_t gradient_scratch(const BackwardSizes<T, Cell>& size, int groups) {
   return groups * width<T> * (widest + 1) + gradient_block * (group_batch * width<T> + widest);
 }
 
-// Gradients of the input of real steps [begin, end), added to what other directions gave.
-template <class T, class Cell>
-void input_gradients(const BackwardSizes<T, Cell>& size, const Call& call, const Direction& direction, const BackwardWeights<T>& weights,
-                     const T* d_planes, int64_t begin, int64_t end, Start start) {
+// Gradients of the input of one block of real steps: of each step `d_wide` numbers, which begin with those of the planes
+// that the input reached. What a second direction gives is summed apart (`apart` has room for a block) and then added, so
+// that both directions in one call are the same to the last bit as a call of each.
+template <class T>
+void input_gradients(const Call& call, const Direction& direction, const Panels<T>& weights, const T* d_planes, ptrdiff_t d_wide, int64_t block, T* apart) {
   const Plan& plan = *call.plan;
+  const int features = call.features;
   Pointers<T> some;
-  for (int64_t i = begin; i < end; ++i) {
+  T* sums[chunk_rows];
+  for (int64_t i = block * chunk_rows; i < plan.total && some.count < chunk_rows; ++i) {
     const int rank = plan.rank_of[i];
-    some.from[some.count] = d_planes + i * size.d_planes();
+    some.from[some.count] = d_planes + i * d_wide;
+    sums[some.count] = apart ? apart + static_cast<ptrdiff_t>(some.count) * features : nullptr;
     some.to[some.count++] = at<T>(call.d_x, plan.row[rank], time_of(direction, plan.length[rank], plan.step_of[i]));
   }
-  rows_times_panels<T>(some.from, some.to, some.count, weights.input, start, nullptr, size.features);
+  rows_times_panels<T>(some.from, apart ? sums : some.to, some.count, weights, Start::bias, nullptr, features);
+  for (int i = 0; apart && i < some.count; ++i)
+    for (int j = 0; j < features; j += width<T>) store(some.to[i] + j, load(some.to[i] + j, features - j) + load(sums[i] + j, features - j), features - j);
+}
+
+// Numbers that the sums of a second direction need.
+RECURRA_INLINE size_t apart_size(const Call& call) {
+  return call.direction_count > 1 && call.d_x.data ? static_cast<size_t>(chunk_rows) * call.features : 0;
 }
 
 template <class T, class Cell>
@@ -285,7 +298,8 @@ bool backward(const Call& call) {
   const size_t zeros_size = size.features > size.hidden ? size.features : size.hidden;
   const Buffer<T> packed(size.packed_size() * call.direction_count), d_planes(planes * call.direction_count);
   const Buffer<T> scratch(task_scratch * call.task_count), shares_scratch(share_scratch * shares * call.direction_count), zeros(zeros_size);
-  if (!packed.data || !d_planes.data || !scratch.data || !shares_scratch.data || !zeros.data) return false;
+  const Buffer<T> apart(apart_size(call) * call.threads);
+  if (!packed.data || !d_planes.data || !scratch.data || !shares_scratch.data || !zeros.data || !apart.data) return false;
   std::memset(zeros.data, 0, sizeof(T) * zeros_size);
   const int items = size.hidden_panels() + size.features_panels();
   const int64_t blocks = (plan.total + chunk_rows - 1) / chunk_rows;
@@ -311,10 +325,9 @@ bool backward(const Call& call) {
       for (int d = 0; d < call.direction_count; ++d) {
         const auto weights = backward_weights<T, Cell>(size, packed.data + size.packed_size() * d);
 #pragma omp for schedule(static)
-        for (int64_t block = 0; block < blocks; ++block) {
-          const int64_t end = (block + 1) * chunk_rows < plan.total ? (block + 1) * chunk_rows : plan.total;
-          input_gradients<T, Cell>(size, call, call.directions[d], weights, d_planes.data + planes * d, block * chunk_rows, end, d ? Start::add : Start::bias);
-        }
+        for (int64_t block = 0; block < blocks; ++block)
+          input_gradients<T>(call, call.directions[d], weights.input, d_planes.data + planes * d, size.d_planes(), block,
+                             d ? apart.data + apart_size(call) * omp_get_thread_num() : nullptr);
       }
     }
 #pragma omp for schedule(dynamic, 1)

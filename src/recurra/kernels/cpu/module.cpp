@@ -1,6 +1,7 @@
 // The Python module `recurra.kernels._cpu`: addresses of tensors in, kernels of the best instruction set run, the
 // interpreter free meanwhile. Nothing here knows torch; `kernels/compiled.py` is its only caller.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -41,7 +42,7 @@ namespace recurra {
 
 namespace {
 
-constexpr size_t most_kept = size_t{128} << 20;
+constexpr size_t most_kept = size_t{256} << 20;
 constexpr size_t huge_page = size_t{2} << 20;
 
 // Blocks of memory between calls, the latest given last.
@@ -281,6 +282,22 @@ void run_scan(bool backward, bool double_precision, const std::vector<int64_t>& 
   if (!enough) throw std::bad_alloc();
 }
 
+// Memory as an array of bytes, which gives it back when nothing refers to it any more.
+nb::ndarray<nb::numpy, uint8_t> room(size_t bytes) {
+  struct Block {
+    void* memory;
+    size_t bytes;
+  };
+  void* memory = take(bytes);
+  if (!memory) throw std::bad_alloc();
+  const nb::capsule owner(new Block{memory, bytes}, [](void* block) noexcept {
+    const Block* const mine = static_cast<Block*>(block);
+    give(mine->memory, mine->bytes);
+    delete mine;
+  });
+  return nb::ndarray<nb::numpy, uint8_t>(memory, {bytes}, owner);
+}
+
 }  // namespace
 
 namespace recurra {
@@ -307,6 +324,7 @@ NB_MODULE(_cpu, m) {
     run(true, operation, double_precision, sizes, lengths, sequences, directions, rates, threads);
   });
   m.def("scan", run_scan);
+  m.def("room", room);
   define_stepper(m);
   m.def("instruction_set", [] { return std::string(chosen().load()->name); });
   m.def("instruction_sets", [] {

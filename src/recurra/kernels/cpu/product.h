@@ -116,7 +116,7 @@ struct Panels {
 
 // Most terms of a sum worked through at a time, so that a block of a panel stays in the near caches.
 template <class T>
-constexpr int depth_block = 49152 / (panel_vectors * vector_bytes);
+constexpr int depth_block = 262144 / (panel_vectors * vector_bytes);
 
 enum class Start { bias, add };
 
@@ -178,14 +178,13 @@ void pack_columns(T* to, int panel, int depth, int vectors, Column&& column) {
   for (int k0 = 0; k0 < depth; k0 += W) {
     const int terms = depth - k0 < W ? depth - k0 : W;
     for (int n = 0; n < wide; ++n) {
-      T square[W][W];
+      Vector<T> square[W];
       for (int lane = 0; lane < W; ++lane) {
         const T* from = column((first + n) * W + lane);
-        const Vector<T> v = from ? load(from + k0, terms) : Vector<T>{};
-        for (int k = 0; k < W; ++k) square[k][lane] = v[k];
+        square[lane] = from ? load(from + k0, terms) : Vector<T>{};
       }
-      for (int k = 0; k < terms; ++k)
-        store(to + (static_cast<ptrdiff_t>(k0 + k) * wide + n) * W, load(square[k]));
+      transpose<T>(square);
+      for (int k = 0; k < terms; ++k) store(to + (static_cast<ptrdiff_t>(k0 + k) * wide + n) * W, square[k]);
     }
   }
 }

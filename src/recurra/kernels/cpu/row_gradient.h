@@ -125,21 +125,6 @@ void vector_gradient(const RowSizes<T>& size, const Direction& direction, const 
 }
 
 template <class T>
-void row_input_gradients(const RowBackwardWeights<T>& weights, const T* packed, const Call& call, const Direction& direction, const T* d_planes, int64_t block,
-                         bool add) {
-  const RowSizes<T>& size = weights.size;
-  const Plan& plan = *call.plan;
-  Pointers<T> some;
-  for (int64_t i = block * chunk_rows; i < plan.total && some.count < chunk_rows; ++i) {
-    const int rank = plan.rank_of[i];
-    some.from[some.count] = d_planes + i * size.d_wide();
-    some.to[some.count++] = at<T>(call.d_x, plan.row[rank], time_of(direction, plan.length[rank], plan.step_of[i]));
-  }
-  const Panels<T> panels{packed, size.gates_wide(), weights.input.vectors()};
-  rows_times_panels<T>(some.from, some.to, some.count, panels, add ? Start::add : Start::bias, nullptr, size.features);
-}
-
-template <class T>
 bool row_backward(const Equations<T>& equations, const Call& call) {
   const RowSizes<T> size(equations.form, call);
   const RowBackwardWeights<T> weights(size);
@@ -167,6 +152,8 @@ bool row_backward(const Equations<T>& equations, const Call& call) {
   const Buffer<T> scratch(task_scratch * call.task_count), shares_scratch(share_scratch * sum_items), zeros(zeros_size);
   if (!packed.data || !d_planes.data || !sums.data || !scratch.data || !shares_scratch.data || !zeros.data) return false;
   std::memset(zeros.data, 0, sizeof(T) * zeros_size);
+  const Buffer<T> apart(apart_size(call) * call.threads);
+  if (!apart.data) return false;
   const int items = weights.items();
   const int64_t blocks = (plan.total + chunk_rows - 1) / chunk_rows;
 #pragma omp parallel num_threads(call.threads) if (call.threads > 1)
@@ -188,7 +175,8 @@ bool row_backward(const Equations<T>& equations, const Call& call) {
       for (int d = 0; d < call.direction_count; ++d) {
 #pragma omp for schedule(static)
         for (int64_t block = 0; block < blocks; ++block)
-          row_input_gradients(weights, packed.data + weights.total() * d, call, call.directions[d], d_planes.data + planes * d, block, d > 0);
+          input_gradients<T>(call, call.directions[d], {packed.data + weights.total() * d, size.gates_wide(), weights.input.vectors()},
+                             d_planes.data + planes * d, size.d_wide(), block, d ? apart.data + apart_size(call) * omp_get_thread_num() : nullptr);
       }
     }
 #pragma omp for schedule(dynamic, 1)

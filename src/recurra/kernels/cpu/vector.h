@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX2__) || defined(__AVX512F__)
 #include <immintrin.h>
@@ -118,6 +119,23 @@ RECURRA_INLINE void store(T* to, Vector<T> v, int count) {
 template <class T>
 RECURRA_INLINE Vector<T> fill(T value) {
   return value - Vector<T>{};  // less zero changes no number, not even the sign of a zero, and costs nothing
+}
+
+template <class T, int apart, int... lane>
+RECURRA_INLINE void exchange(Vector<T>& a, Vector<T>& b, std::integer_sequence<int, lane...>) {
+  constexpr int W = width<T>;
+  const Vector<T> old = a;
+  a = __builtin_shuffle(a, b, Bits<T>{(lane & apart ? W + lane - apart : lane)...});
+  b = __builtin_shuffle(old, b, Bits<T>{(lane & apart ? W + lane : lane + apart)...});
+}
+
+// Rows of a square become its columns: pairs of rows exchange halves, at half the distance each time.
+template <class T, int apart = width<T> / 2>
+RECURRA_INLINE void transpose(Vector<T> (&square)[width<T>]) {
+#pragma GCC unroll 16
+  for (int row = 0; row < width<T>; ++row)
+    if (!(row & apart)) exchange<T, apart>(square[row], square[row + apart], std::make_integer_sequence<int, width<T>>{});
+  if constexpr (apart > 1) transpose<T, apart / 2>(square);
 }
 
 // a * b + c, rounded once where the instruction set can.
