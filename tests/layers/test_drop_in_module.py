@@ -170,7 +170,7 @@ def test_gates_of_a_projected_lstm_have_the_width_of_its_memory():
     assert_same(projected, LSTM.forward(layer, batch(), lengths=torch.full((B,), T))[0])
 
 
-def test_it_says_what_runs_and_why():
+def test_it_says_what_runs_and_why(monkeypatch):
     layer = LSTM(F, H, 2, bidirectional=True, recurrent_dropout=0.5)
     lines = layer.explain_backend(batch()).splitlines()
     assert [line.partition(":")[0] for line in lines] == ["layer 0 forward", "layer 0 backward", "layer 1 forward", "layer 1 backward"]
@@ -179,7 +179,9 @@ def test_it_says_what_runs_and_why():
     assert trained != evaluated or "recurrent dropout" not in trained
     named = GRU(F, H, backend="reference")
     assert named.explain_backend().startswith("layer 0: GRU runs on reference: asked for by name")
-    assert "projected_lstm has no faster kernel" in LSTM(F, H, proj_size=2).explain_backend(batch())
+    with monkeypatch.context() as change:
+        change.setattr("recurra.kernels.backend.UNAVAILABLE", "not there")
+        assert "runs on torch: no option beyond torch's is in force, and the comp" in LSTM(F, H, proj_size=2).explain_backend(batch())
     aten = LSTM(F, H, backend="aten")
     reset = torch.zeros(T, B, dtype=torch.bool)
     for call in (lambda: aten(batch().transpose(0, 1), reset=reset), lambda: aten.explain_backend(batch(), reset=reset)):
@@ -223,7 +225,8 @@ def test_it_is_traced_and_exported_as_the_layer_of_torch():
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("form", ["batch", "one sequence", "packed"])
-def test_a_learned_start_is_given_to_torch_where_torch_computes(form):
+def test_a_learned_start_is_given_to_torch_where_torch_computes(form, monkeypatch):
+    monkeypatch.setattr("recurra.kernels.backend.UNAVAILABLE", "not there")
     layer = LSTM(F, H, 2, proj_size=2, learn_initial_state=True)
     with torch.no_grad():
         layer.initial_h.fill_(0.25)

@@ -282,7 +282,7 @@ class TorchLayer(nn.RNNBase):
         if leaves and lengths is None:
             return Choice("torch", "no option beyond torch's is in force, and a graph that leaves Python holds torch's own operation")
         if self.proj_size and chosen.backend == "reference":
-            return Choice("torch", "no option beyond torch's is in force, and projected_lstm has no faster kernel here")
+            return Choice("torch", "no option beyond torch's is in force, and the compiled kernels are not installed")
         return chosen
 
     def _choose(self, *, training: bool, reset: bool = False) -> Choice:
