@@ -23,9 +23,11 @@ import catalogue
 from recurra.kernels import RecurrentNoise, Resets, linear_scan_recurrence
 from recurra.kernels.layernorm_lstm import triton as layernorm_lstm
 from recurra.kernels.linear_scan import custom_op as scan_op
+from recurra.kernels.linear_scan import operator as scan_operator
 from recurra.kernels.linear_scan import triton as scan
 from recurra.kernels.lstm import triton as lstm
 from recurra.kernels.slstm import triton as slstm
+from recurra.kernels.transforms import transformable
 from recurra.kernels.triton import call, custom_op
 from recurra.kernels.triton import operator as triton_operator
 
@@ -281,6 +283,13 @@ def register_on_cpu():
     custom_op._recurrence_backward.register_kernel("cpu")(custom_op.run_backward)
     scan_op._linear_scan.register_kernel("cpu")(scan_op.run_on_gpu)
     scan_op._linear_scan_backward.register_kernel("cpu")(scan_op.run_backward_on_gpu)
+    # Through the operators always, never straight to the compiled kernels.
+    scan_op.linear_scan = scan_operator.linear_scan = transformable(
+        scan_op._linear_scan, scan_op._save, scan_op._backward, mapped=scan_op._mapped
+    )
+    scan_op.linear_scan_backward = transformable(
+        scan_op._linear_scan_backward, scan_op._save_backward, scan_op._second_backward, mapped=scan_op._mapped
+    )
 
 
 CONTRACTS = (values, rounding, derivatives, transforms, registration, halves)

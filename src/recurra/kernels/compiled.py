@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch  # before the extension, whose threads are then torch's own
+from torch.nn.functional import pad
 
 from recurra.kernels.signatures import SIGNATURES, Signature, Sizes
 from recurra.shapes import Tensor
@@ -68,10 +69,6 @@ class Arguments(NamedTuple):
         """Those of the weights."""
         return Sizes.of(self.operation, self.weights)
 
-    def widths(self) -> tuple[int, ...]:
-        """Widths of all directions' fields."""
-        return self.sizes.fields(self.operation) * len(self.reverse)
-
 
 class Gradients(NamedTuple):
     """Gradients of a call's inputs; x is empty when it was not asked for."""
@@ -103,55 +100,58 @@ def run_forward(given: Arguments, *, saving: bool) -> tuple[Tensor, Tensor, Tens
 
     The states are (D*fields, B, W) with W the widest field, a narrower one filled up with zeros.
     """
-    given = _prepared(given)
-    batch_size, steps, _ = given.x.shape
-    directions, sizes, widths = len(given.reverse), given.sizes, given.widths()
-    output = given.x.new_empty(batch_size, steps, directions * sizes.outputs)
-    last = given.x.new_zeros(len(widths), batch_size, sizes.widest)
-    ends = [each if width == sizes.widest else each.new_empty(batch_size, width) for each, width in zip(last, widths, strict=True)]
+    sizes = given.sizes
+    given = _prepared(given, sizes)
+    (batch_size, steps, _), x = given.x.shape, given.x
+    directions, widths = len(given.reverse), sizes.fields(given.operation) * len(given.reverse)
+    output = x.new_empty((batch_size, steps, directions * sizes.outputs))
+    last = x.new_empty((len(widths), batch_size, sizes.widest))
     # Room for every step; memory is only taken by those that are real.
-    width = saved_width(given.operation, sizes.units, given.x.dtype)
-    saved = _room(given.x.dtype, directions, batch_size * steps * width if saving else 0)
+    width = saved_width(given.operation, sizes.units, x.dtype)
+    saved = _room(x.dtype, directions, batch_size * steps * width if saving else 0)
+    narrow = {number: x.new_empty((batch_size, width)) for number, width in enumerate(widths) if width < sizes.widest}
+    ends = _planes(last, narrow)
     addresses = [
         (
             *each.inputs(),
             *(saved[number].data_ptr() if saving else 0, *_sequence(output, number * sizes.outputs)),
-            *_addresses(ends[each.fields()], _FIELDS),
+            *_filled(ends[each.fields()], _FIELDS),
             *(0,) * (3 + _FIELDS + _WEIGHTS + 2 * _FIELDS),
         )
         for number, each in enumerate(_directions(given))
     ]
-    _call(False, given, (*_sequence(given.x), 0, 0, 0), tuple(addresses))
-    for row, end in zip(last, ends, strict=True):
-        if end.shape[1] < sizes.widest:
-            row[:, : end.shape[1]] = end
+    _call(False, given, sizes, (*_sequence(x), 0, 0, 0), tuple(addresses))
+    for number, end in narrow.items():
+        last[number] = pad(end, (0, sizes.widest - end.shape[1]))
     return output, last, saved
 
 
 def run_backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tensor, d_last: Tensor, *, input_gradient: bool) -> Gradients:
     """Gradients of everything that `run_forward` was given, from those of what it returned."""
-    given = _prepared(given)
-    directions, sizes, widths = len(given.reverse), given.sizes, given.widths()
-    batch_size, steps, _ = given.x.shape
+    sizes = given.sizes
+    given = _prepared(given, sizes)
+    (batch_size, steps, _), x = given.x.shape, given.x
+    directions, widths = len(given.reverse), sizes.fields(given.operation) * len(given.reverse)
     for name, tensor in (("output", output), ("d_output", d_output)):
-        _check_tensor(name, tensor, (batch_size, steps, directions * sizes.outputs), given.x.dtype)
-    _check_tensor("d_last", d_last, (len(widths), batch_size, sizes.widest), given.x.dtype)
-    room = batch_size * steps * saved_width(given.operation, sizes.units, given.x.dtype)
-    _check_tensor("saved", saved, (directions, room), given.x.dtype)
-    output, d_output, saved = _dense(output), _dense(d_output), saved.contiguous()
-    d_ends = [each[:, :width].contiguous() for each, width in zip(d_last, widths, strict=True)]
+        _check_tensor(name, tensor, (batch_size, steps, directions * sizes.outputs), x.dtype)
+    _check_tensor("d_last", d_last, (len(widths), batch_size, sizes.widest), x.dtype)
+    room = batch_size * steps * saved_width(given.operation, sizes.units, x.dtype)
+    _check_tensor("saved", saved, (directions, room), x.dtype)
+    output, d_output, d_last, saved = _dense(output), _dense(d_output), d_last.contiguous(), saved.contiguous()
+    narrow = {number: d_last[number, :, :width].contiguous() for number, width in enumerate(widths) if width < sizes.widest}
+    d_ends = _planes(d_last, narrow)
     found = Gradients(
-        given.x.new_empty(given.x.shape if input_gradient else 0),
-        [torch.empty_like(weight) for weight in given.weights],
-        [torch.empty_like(state) for state in given.states],
-        [torch.empty_like(state) for state in given.reset_states],
+        x.new_empty(x.shape if input_gradient else 0),
+        [weight.new_empty(weight.shape) for weight in given.weights],
+        [state.new_empty(state.shape) for state in given.states],
+        [state.new_empty(state.shape) for state in given.reset_states],
     )
     addresses = [
         (
             *each.inputs(),
             *(saved[number].data_ptr(), *_sequence(output, number * sizes.outputs), *(0,) * _FIELDS),
             *_sequence(d_output, number * sizes.outputs),
-            *_addresses(d_ends[each.fields()], _FIELDS),
+            *_filled(d_ends[each.fields()], _FIELDS),
             *_addresses(found.weights[each.weights()], _WEIGHTS),
             *_addresses(found.states[each.fields()], _FIELDS),
             *_addresses(found.reset_states[each.fields()], _FIELDS),
@@ -159,7 +159,7 @@ def run_backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tens
         for number, each in enumerate(_directions(given))
     ]
     d_x = _sequence(found.x) if input_gradient else (0, 0, 0)
-    _call(True, given, (*_sequence(given.x), *d_x), tuple(addresses))
+    _call(True, given, sizes, (*_sequence(x), *d_x), tuple(addresses))
     return found
 
 
@@ -211,13 +211,13 @@ def _directions(given: Arguments) -> list[_Direction]:
     return [_Direction(given, number) for number in range(len(given.reverse))]
 
 
-def _call(backward: bool, given: Arguments, sequences: tuple[int, ...], directions: tuple[tuple[int, ...], ...]) -> None:
+def _call(backward: bool, given: Arguments, sizes: Sizes, sequences: tuple[int, ...], directions: tuple[tuple[int, ...], ...]) -> None:
     assert _cpu is not None, UNAVAILABLE
     rates = [rate for each in _directions(given) for rate in (*given.zone_rates[each.mine(given.signature.zones)], 0.0, 0.0)[:2]]
     (_cpu.backward if backward else _cpu.forward)(
         given.operation,
         given.x.dtype == torch.float64,
-        [*given.x.shape, *given.sizes],
+        [*given.x.shape, *sizes],
         0 if given.lengths is None else given.lengths.data_ptr(),
         sequences,
         directions,
@@ -226,7 +226,7 @@ def _call(backward: bool, given: Arguments, sequences: tuple[int, ...], directio
     )
 
 
-def _check(given: Arguments) -> None:
+def _check(given: Arguments, sizes: Sizes) -> None:
     """Whatever the kernels take on trust: they read as far as the sizes say.
 
     Raises:
@@ -234,29 +234,31 @@ def _check(given: Arguments) -> None:
         TypeError: the kernels do not compute in the input's type.
     """
     batch_size, steps, features = given.x.shape
-    directions, sizes = len(given.reverse), given.sizes
-    states, zones = sizes.fields(given.operation), sizes.zones(given.operation)
-    if given.x.dtype not in {torch.float32, torch.float64}:
-        raise TypeError(f"The compiled kernels compute in float32 and float64, not in {given.x.dtype}.")
-    shapes: dict[str, tuple[tuple[int, ...], ...]] = {
-        "weights": sizes.weights(given.operation, features),
-        "states": tuple((batch_size, width) for width in states),
-        "resets": ((batch_size, steps),),
-        "reset_states": tuple((batch_size, width) for width in states),
-        "dropouts": ((batch_size, sizes.outputs),),
-        "zones": tuple((batch_size, steps, width) for width in zones),
-    }
-    needed = {"weights", "states", *(["reset_states"] if given.resets else [])}
-    for name, each in shapes.items():
-        tensors, expected = getattr(given, name), each * directions
-        if len(tensors) != len(expected) and (tensors or name in needed):
-            raise ValueError(f"{given.operation} takes {len(expected)} {name}, not {len(tensors)}.")
-        for tensor, shape in zip(tensors, expected, strict=False):
-            _check_tensor(name, tensor, shape, torch.bool if name == "resets" else given.x.dtype)
+    directions, dtype, zones = len(given.reverse), given.x.dtype, sizes.zones(given.operation)
+    if dtype not in {torch.float32, torch.float64}:
+        raise TypeError(f"The compiled kernels compute in float32 and float64, not in {dtype}.")
+    states = [(batch_size, width) for width in sizes.fields(given.operation)] * directions
+    _check_list(given, "weights", sizes.weights(given.operation, features) * directions, dtype)
+    _check_list(given, "states", states, dtype)
+    if given.resets or given.reset_states:
+        _check_list(given, "resets", [(batch_size, steps)] * directions, torch.bool)
+        _check_list(given, "reset_states", states, dtype)
+    if given.dropouts:
+        _check_list(given, "dropouts", [(batch_size, sizes.outputs)] * directions, dtype)
+    if given.zones:
+        _check_list(given, "zones", [(batch_size, steps, width) for width in zones] * directions, dtype)
     if given.zone_rates and len(given.zone_rates) != directions * len(zones):
         raise ValueError(f"{given.operation} takes {directions * len(zones)} rates of zoneout, not {len(given.zone_rates)}.")
     if given.lengths is not None:
         _check_tensor("lengths", given.lengths, (batch_size,), given.lengths.dtype)
+
+
+def _check_list(given: Arguments, name: str, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype) -> None:
+    tensors = getattr(given, name)
+    if len(tensors) != len(shapes):
+        raise ValueError(f"{given.operation} takes {len(shapes)} {name}, not {len(tensors)}.")
+    for tensor, shape in zip(tensors, shapes, strict=True):
+        _check_tensor(name, tensor, shape, dtype)
 
 
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -264,17 +266,23 @@ def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torc
         raise ValueError(f"{name} must be {dtype} of shape {shape}, not {tensor.dtype} of shape {tuple(tensor.shape)}.")
 
 
-def _prepared(given: Arguments) -> Arguments:
+def _prepared(given: Arguments, sizes: Sizes) -> Arguments:
     """Checked, and with every tensor laid out as the kernels read it."""
-    _check(given)
-    names = ("weights", "states", "resets", "reset_states", "dropouts")
-    lists: dict[str, Any] = {name: [each.contiguous() for each in getattr(given, name)] for name in names}
+    _check(given, sizes)
     return given._replace(
         x=_dense(given.x),
         lengths=None if given.lengths is None else given.lengths.to("cpu", torch.int64).contiguous(),
+        weights=_contiguous(given.weights),
+        states=_contiguous(given.states),
+        resets=_contiguous(given.resets),
+        reset_states=_contiguous(given.reset_states),
+        dropouts=_contiguous(given.dropouts),
         zones=[_dense(zone) for zone in given.zones],
-        **lists,
     )
+
+
+def _contiguous(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.contiguous() for tensor in tensors]
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -287,4 +295,14 @@ def _sequence(x: Tensor, first: int = 0) -> tuple[int, int, int]:
 
 
 def _addresses(tensors: Sequence[Tensor], count: int) -> tuple[int, ...]:
-    return tuple(tensor.data_ptr() for tensor in tensors) + (0,) * (count - len(tensors))
+    return _filled([tensor.data_ptr() for tensor in tensors], count)
+
+
+def _filled(addresses: Sequence[int], count: int) -> tuple[int, ...]:
+    return *addresses, *(0,) * (count - len(addresses))
+
+
+def _planes(whole: Tensor, others: dict[int, Tensor]) -> list[int]:
+    """Where the parts of a contiguous tensor begin, but for those that stand elsewhere; without a view of each, which costs more."""
+    start, size = whole.data_ptr(), whole.stride(0) * whole.element_size()
+    return [others[number].data_ptr() if number in others else start + number * size for number in range(len(whole))]

@@ -27,13 +27,15 @@ _COUNT = len(Arguments._fields)
 _LISTS = ("weights", "states", "resets", "reset_states", "dropouts", "zones")
 
 
-@torch.library.custom_op(
-    "recurra::recurrence", mutates_args=(), device_types="cpu", schema=f"({_GIVEN}, bool saving) -> (Tensor, Tensor, Tensor)"
-)
-def _recurrence(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     given, saving = Arguments(*arguments[:_COUNT]), arguments[_COUNT]
     output, last, saved = run_forward(_widened(given), saving=saving)
     return output.to(given.x.dtype), last.to(given.x.dtype), saved
+
+
+_recurrence = torch.library.custom_op(
+    "recurra::recurrence", _run, mutates_args=(), device_types="cpu", schema=f"({_GIVEN}, bool saving) -> (Tensor, Tensor, Tensor)"
+)
 
 
 @_recurrence.register_fake
@@ -50,13 +52,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-@torch.library.custom_op(
-    "recurra::recurrence_backward",
-    mutates_args=(),
-    device_types="cpu",
-    schema=f"({_GIVEN}, Tensor output, Tensor saved, Tensor d_output, Tensor d_last, bool input_gradient) -> Tensor[]",
-)
-def _recurrence_backward(*arguments: Any) -> list[Tensor]:
+def _run_backward(*arguments: Any) -> list[Tensor]:
     """Gradients of x (empty if not asked for), the weights, the states and the reset states, in this order."""
     given, (output, saved, d_output, d_last, input_gradient) = Arguments(*arguments[:_COUNT]), arguments[_COUNT:]
     wide = _widened(given)
@@ -66,6 +62,15 @@ def _recurrence_backward(*arguments: Any) -> list[Tensor]:
         output, _, saved = run_forward(wide, saving=True)
     found = run_backward(wide, output.to(kind), saved, d_output.to(kind), d_last.to(kind), input_gradient=input_gradient)
     return [each.to(given.x.dtype) for each in (found.x, *found.weights, *found.states, *found.reset_states)]
+
+
+_recurrence_backward = torch.library.custom_op(
+    "recurra::recurrence_backward",
+    _run_backward,
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"({_GIVEN}, Tensor output, Tensor saved, Tensor d_output, Tensor d_last, bool input_gradient) -> Tensor[]",
+)
 
 
 @_recurrence_backward.register_fake
@@ -151,9 +156,9 @@ def _second_backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
     return *_by_argument(given, x, rest), None, None, to_output, to_last, None
 
 
-_gradient: Callable[..., Sequence[Tensor]] = transformable(_recurrence_backward, _save_backward, _second_backward)
+_gradient: Callable[..., Sequence[Tensor]] = transformable(_recurrence_backward, _save_backward, _second_backward, on_cpu=_run_backward)
 
-recurrence: Callable[..., tuple[Tensor, Tensor, Tensor]] = transformable(_recurrence, _save, _backward)
+recurrence: Callable[..., tuple[Tensor, Tensor, Tensor]] = transformable(_recurrence, _save, _backward, on_cpu=_run)
 """`recurra::recurrence`: the fields of `recurra.kernels.compiled.Arguments` and whether to save for the gradient -> outputs
 (B, T, D*H), states after the last step (D*fields, B, H), what was saved."""
 

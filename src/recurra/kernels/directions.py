@@ -125,7 +125,9 @@ def run_compiled(
     fields = len(states) // len(directions)
     kind = type(directions[0].state)
     # Fields narrower than the widest fill only a part of theirs.
-    ends = [end if end.shape[1] == before.shape[1] else end[:, : before.shape[1]] for end, before in zip(last, states, strict=True)]
+    ends = [
+        end if end.shape[1] == before.shape[1] else end[:, : before.shape[1]] for end, before in zip(last.unbind(), states, strict=True)
+    ]
     return output, [kind(*ends[number * fields : (number + 1) * fields]) for number in range(len(directions))]
 
 

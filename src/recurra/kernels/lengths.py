@@ -6,12 +6,17 @@ import torch
 
 from recurra.shapes import Bool, Float, Int, Tensor
 
-__all__ = ["check_lengths", "real_steps", "reverse_rows"]
+__all__ = ["check_lengths", "real_steps", "reverse_rows", "values_are_known"]
+
+
+def values_are_known(lengths: Tensor) -> bool:
+    """Whether Python can look at them now, without waiting for a device: nothing traces or transforms them."""
+    # There is no public name for what torch.func is doing.
+    return lengths.device.type == "cpu" and not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active()
 
 
 def check_lengths(lengths: Tensor, batch_size: int, steps: int) -> None:
-    """Lengths must be (B,) integers between 0 and T; values are only looked at where that costs no device
-    synchronization and no break in a compiled graph.
+    """Lengths must be (B,) integers between 0 and T; values are only looked at where they are known.
 
     Raises:
         ValueError: wrong shape, or a length out of range.
@@ -21,7 +26,7 @@ def check_lengths(lengths: Tensor, batch_size: int, steps: int) -> None:
         raise TypeError(f"lengths must be integers, not {lengths.dtype}: pass lengths.long().")
     if lengths.shape != (batch_size,):
         raise ValueError(f"lengths must be of shape ({batch_size},), one a row of the batch, not {tuple(lengths.shape)}.")
-    if lengths.device.type == "cpu" and batch_size and not torch.compiler.is_compiling():
+    if batch_size and values_are_known(lengths):
         shortest, longest = (int(extreme) for extreme in lengths.aminmax())
         if shortest < 0 or longest > steps:
             raise ValueError(f"lengths must be from 0 to {steps}, the steps of the input; given are {shortest} to {longest}.")

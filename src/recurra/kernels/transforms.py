@@ -1,75 +1,97 @@
-"""An operator for every way in which torch calls it: eagerly, compiled, exported, and under torch.func's transforms."""
+"""An operator for every way in which torch calls it: eagerly, compiled, exported, and under torch.func's transforms; rules of vmap."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.autograd import forward_ad, profiler
 
 from recurra.shapes import Tensor
 
-__all__ = ["transformable"]
+__all__ = ["in_rows", "one_by_one", "rows_apart", "transformable"]
+
+_ALONE = -1
+"""Stands for an argument that is no list of tensors, among the lengths of those that are."""
 
 
 def transformable(
-    operator: Any, save: Callable[..., None], backward: Callable[..., Any], mapped: Callable[..., Any] | None = None
+    operator: Any,
+    save: Callable[..., None],
+    backward: Callable[..., Any],
+    *,
+    on_cpu: Callable[..., Any] | None = None,
+    mapped: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """A custom operator with its gradient and its rule for vmap, for ordinary calls, compilation and torch.func's transforms.
 
     The gradient that an operator registers is not seen by torch.func (grad, vjp, per-sample gradients), which wants an
-    autograd.Function of single tensors; tracing wants the operator. Both get the same three functions.
+    autograd.Function of single tensors; tracing wants the operator. Both get the same three functions. An ordinary call on a
+    CPU, which nothing traces or watches, goes by the autograd.Function too, or straight to the kernel when it needs no
+    gradient: the way through torch's dispatcher takes as long as a recurrence of a few steps.
 
     Args:
         operator: what `torch.library.custom_op` made; it returns several tensors, and takes tensors, lists of tensors and others.
         save: `setup_context` as `register_autograd` takes it.
         backward: as `register_autograd` takes it; gradients of a list of outputs come one by one or as that list.
+        on_cpu: what the operator runs on a CPU; None to go through the operator always.
         mapped: as `register_vmap` takes it; None for one call after the other.
 
     Returns:
         A function of the operator's arguments.
     """
 
-    def forward(structure: Any, *leaves: Any) -> tuple[Tensor, ...]:
-        return tuple(operator(*tree_unflatten(leaves, structure)))
+    def forward(structure: tuple[int, ...], *leaves: Any) -> tuple[Tensor, ...]:
+        compute = operator if on_cpu is None or not _is_ordinary(leaves) else on_cpu
+        return tuple(compute(*_in_lists(structure, leaves)))
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.structure, *leaves = inputs
-        save(ctx, tree_unflatten(leaves, ctx.structure), output)
+        save(ctx, _in_lists(ctx.structure, leaves), output)
 
     def flat_backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         needed = ctx.needs_input_grad
         try:
-            ctx.needs_input_grad = tree_unflatten(needed[1:], ctx.structure)
+            ctx.needs_input_grad = _in_lists(ctx.structure, needed[1:])
             found = backward(ctx, *gradients)
         finally:
             ctx.needs_input_grad = needed
-        return None, *ctx.structure.flatten_up_to(found)
+        return None, *_flat(ctx.structure, found)
 
-    def vmap(info: Any, in_dims: tuple[Any, ...], structure: Any, *leaves: Any) -> tuple[Any, Any]:
-        results, dims = rule(info, tree_unflatten(in_dims[1:], structure), *tree_unflatten(leaves, structure))
+    def vmap(info: Any, in_dims: tuple[Any, ...], structure: tuple[int, ...], *leaves: Any) -> tuple[Any, Any]:
+        results, dims = rule(info, _in_lists(structure, in_dims[1:]), *_in_lists(structure, leaves))
         return tuple(results), tuple(dims)
 
     members: dict[str, Any] = {"forward": forward, "setup_context": setup_context, "backward": flat_backward, "vmap": vmap}
-    function: Any = type("Transformable", (torch.autograd.Function,), {name: staticmethod(member) for name, member in members.items()})
+    name = operator._qualname.replace("::", "_")
+    function: Any = type(name, (torch.autograd.Function,), {name: staticmethod(member) for name, member in members.items()})
+    # autograd.Function.apply in Python binds arguments to forward's signature at each call, for defaults that there are none of.
+    apply = super(torch.autograd.Function, function).apply
 
     def call(*arguments: Any) -> Any:
-        if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():  # there is no public name
-            leaves, structure = tree_flatten(arguments, is_leaf=_is_leaf)
+        if torch.compiler.is_compiling():
+            return operator(*arguments)
+        structure = tuple([len(each) if _is_tensors(each) else _ALONE for each in arguments])
+        leaves = _flat(structure, arguments)
+        if torch._C._are_functorch_transforms_active():  # there is no public name
             return function.apply(structure, *leaves)
-        return operator(*arguments)
+        if on_cpu is None or not _is_ordinary(leaves):
+            return operator(*arguments)
+        if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and torch._C._any_requires_grad(*leaves)):
+            return apply(structure, *leaves)
+        return on_cpu(*arguments)
 
-    rule = _one_by_one(call) if mapped is None else mapped
+    rule = one_by_one(call) if mapped is None else mapped
     operator.register_autograd(backward, setup_context=save)
     operator.register_vmap(rule)
     return call
 
 
-def _one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+def one_by_one(function: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     """The rule of vmap that is a loop over the mapped dimension."""
 
-    def mapped(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
+    def mapped(info: Any, in_dims: Sequence[Any], *arguments: Any) -> tuple[Any, Any]:
         def pick(argument: Any, dim: Any, number: int) -> Any:
             if isinstance(argument, (list, tuple)):
                 return [pick(each, at, number) for each, at in zip(argument, dim or [None] * len(argument), strict=True)]
@@ -83,8 +105,47 @@ def _one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     return mapped
 
 
-def _is_leaf(tree: Any) -> bool:
-    """Tuples and lists of tensors (also empty ones) are taken apart, as torch does with an operator's arguments."""
-    if isinstance(tree, list):
-        return any(not isinstance(each, Tensor) for each in tree)
-    return not isinstance(tree, tuple)
+def in_rows(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
+    """A tensor under vmap with the mapped dimension inside its first one: the same rows again where it is not mapped."""
+    if tensor is None:
+        return None
+    tensor = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+    return tensor.reshape(-1, *tensor.shape[2:])
+
+
+def rows_apart(results: tuple[Tensor, ...], size: int) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """What came of `in_rows`, as vmap wants it; a result without rows (an empty one) is the same for all."""
+    apart = tuple(each.view(size, -1, *each.shape[1:]) if each.ndim > 1 else each.expand(size, -1) for each in results)
+    return apart, (0,) * len(results)
+
+
+def _is_ordinary(leaves: Sequence[Any]) -> bool:
+    """Whether nothing traces, watches or replaces torch's operators, and all tensors are torch's own, on a CPU."""
+    if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
+        return False
+    if profiler._is_profiler_enabled or torch._C._get_tracing_state():
+        return False
+    return all([type(each) in _PLAIN and each.is_cpu for each in leaves if isinstance(each, Tensor)])  # noqa: C419 - a generator is slower
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def _is_tensors(argument: Any) -> bool:
+    """Lists of tensors, also empty ones, are taken apart."""
+    return isinstance(argument, (list, tuple)) and (not argument or isinstance(argument[0], Tensor))
+
+
+def _flat(structure: Sequence[int], arguments: Sequence[Any]) -> list[Any]:
+    leaves = []
+    for count, argument in zip(structure, arguments, strict=True):
+        if count == _ALONE:
+            leaves.append(argument)
+        else:
+            leaves.extend(argument)
+    return leaves
+
+
+def _in_lists(structure: Sequence[int], leaves: Sequence[Any]) -> tuple[Any, ...]:
+    rest = iter(leaves)
+    return tuple([next(rest) if count == _ALONE else [next(rest) for _ in range(count)] for count in structure])

@@ -15,6 +15,7 @@ from recurra.cells.noise import check_rate
 from recurra.data.batch import padding_mask
 from recurra.errors import SettingsError, nearest
 from recurra.kernels.directions import run_directions
+from recurra.kernels.lengths import values_are_known
 from recurra.layers.directions import reversed_reset
 from recurra.layers.dropout import StepDropout, VariationalDropout
 from recurra.shapes import Bool, Float, Int, Tensor
@@ -158,7 +159,7 @@ class Stack(nn.Module):
             raise ValueError(f"The state has {len(state)} parts and the stack {len(self.cells)} cells: use initial_state(batch_size).")
         mask = None
         if lengths is not None:
-            if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and bool((lengths == x.shape[1]).all()):
+            if values_are_known(lengths) and bool((lengths == x.shape[1]).all()):
                 lengths = None
             else:
                 mask = padding_mask(lengths.to(x.device), x.shape[1])[..., None]

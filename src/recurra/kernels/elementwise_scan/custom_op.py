@@ -16,8 +16,9 @@ from recurra.kernels.elementwise_scan.aten import elementwise_scan_aten
 from recurra.kernels.elementwise_scan.compiled import Arguments, run_backward, run_forward
 from recurra.kernels.elementwise_scan.reference import elementwise_scan_reference
 from recurra.kernels.elementwise_scan.units import UNITS, ScanWeights
-from recurra.kernels.linear_scan.custom_op import in_rows, linear_scan, rows_apart, transformable, widened
+from recurra.kernels.linear_scan.custom_op import linear_scan, widened
 from recurra.kernels.loop import Resets
+from recurra.kernels.transforms import in_rows, one_by_one, rows_apart, transformable
 from recurra.shapes import Tensor
 
 __all__ = ["elementwise_scan", "elementwise_scan_backward"]
@@ -28,13 +29,17 @@ _GIVEN = (
 )
 
 
-@torch.library.custom_op("recurra::elementwise_scan", mutates_args=(), device_types="cpu", schema=f"({_GIVEN}) -> (Tensor, Tensor, Tensor)")
-def _elementwise_scan(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _run(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs, states of all steps (empty when they are the outputs) and last state; see `Arguments`."""
     arguments = Arguments(*given)
     output, states, last = run_forward(_widened(arguments))
     dtype = arguments.x.dtype
     return output.to(dtype), states.to(dtype), last.to(dtype)
+
+
+_elementwise_scan = torch.library.custom_op(
+    "recurra::elementwise_scan", _run, mutates_args=(), device_types="cpu", schema=f"({_GIVEN}) -> (Tensor, Tensor, Tensor)"
+)
 
 
 @_elementwise_scan.register_fake
@@ -45,19 +50,22 @@ def _(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(shape), x.new_empty(0 if UNITS[arguments.unit].output is None else shape), x.new_empty(state.shape)
 
 
-@torch.library.custom_op(
-    "recurra::elementwise_scan_backward",
-    mutates_args=(),
-    device_types="cpu",
-    schema=f"({_GIVEN}, Tensor states, Tensor d_output, Tensor d_last, bool input_gradient)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
-def _elementwise_scan_backward(*given: Any) -> tuple[Tensor, ...]:
+def _run_backward(*given: Any) -> tuple[Tensor, ...]:
     """Gradients of x (empty if not asked for), w_ih, b_ih, the parameters, the state and `begin` (empty when None)."""
     arguments, (states, d_output, d_last, input_gradient) = Arguments(*given[:10]), given[10:]
     wide = [tensor for tensor in widened(states, d_output, d_last) if tensor is not None]
     found = run_backward(_widened(arguments), *wide, input_gradient=input_gradient)
     return tuple(gradient.to(arguments.x.dtype) for gradient in found)
+
+
+_elementwise_scan_backward = torch.library.custom_op(
+    "recurra::elementwise_scan_backward",
+    _run_backward,
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"({_GIVEN}, Tensor states, Tensor d_output, Tensor d_last, bool input_gradient)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
 
 
 @_elementwise_scan_backward.register_fake
@@ -138,28 +146,16 @@ def _linear(a: Tensor, b: Tensor, state: Tensor, *, lengths: Tensor | None, rese
 
 def _mapped(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
     if any(dim is not None for dim in in_dims[2:5]):
-        return _one_by_one(elementwise_scan, info.batch_size, in_dims, arguments)
+        return one_by_one(elementwise_scan)(info, in_dims, *arguments)
     # The same weights for all: more rows.
     unit, x, w_ih, b_ih, parameters, *others, reverse = arguments
     x, *others = (in_rows(each, dim, info.batch_size) for each, dim in zip((x, *others), (in_dims[1], *in_dims[5:9]), strict=True))
     return rows_apart(elementwise_scan(unit, x, w_ih, b_ih, parameters, *others, reverse), info.batch_size)
 
 
-def _mapped_backward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-    # Gradients of shared weights are sums over rows, so those of single samples cannot share a call.
-    return _one_by_one(elementwise_scan_backward, info.batch_size, in_dims, arguments)
-
-
-def _one_by_one(function: Any, size: int, in_dims: tuple[int | None, ...], arguments: tuple[Any, ...]) -> tuple[Any, Any]:
-    results = [
-        function(*(each if dim is None else each.select(dim, number) for each, dim in zip(arguments, in_dims, strict=True)))
-        for number in range(size)
-    ]
-    return tuple(torch.stack(each) for each in zip(*results, strict=True)), (0,) * len(results[0])
-
-
-elementwise_scan = transformable(_elementwise_scan, _save, _backward, _mapped)
+elementwise_scan = transformable(_elementwise_scan, _save, _backward, on_cpu=_run, mapped=_mapped)
 """`recurra::elementwise_scan`: see `Arguments`; -> (outputs, states of all steps or empty, last state)."""
 
-elementwise_scan_backward = transformable(_elementwise_scan_backward, _save_backward, _second_backward, _mapped_backward)
+# Gradients of shared weights are sums over rows, so those of single samples cannot share a call: no rule of vmap but the loop.
+elementwise_scan_backward = transformable(_elementwise_scan_backward, _save_backward, _second_backward, on_cpu=_run_backward)
 """`recurra::elementwise_scan_backward`: the same, states, d_output, d_last, input_gradient -> gradients of all."""

@@ -6,25 +6,29 @@ The gradient is a linear scan in the other direction, and the gradient's own der
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from recurra.kernels.linear_scan import compiled
 from recurra.kernels.linear_scan.previous import previous_steps
+from recurra.kernels.transforms import in_rows, rows_apart, transformable
 from recurra.shapes import Tensor
 
-__all__ = ["in_rows", "linear_scan", "linear_scan_backward", "rows_apart", "run_backward_on_gpu", "run_on_gpu", "transformable", "widened"]
+__all__ = ["linear_scan", "linear_scan_backward", "run_backward_on_gpu", "run_on_gpu", "widened"]
 
 _GIVEN = "Tensor a, Tensor state, Tensor? begin, Tensor? lengths, Tensor? resets, bool reverse"
 
 
-@torch.library.custom_op("recurra::linear_scan", mutates_args=(), device_types="cpu", schema=f"({_GIVEN}, Tensor b) -> (Tensor, Tensor)")
-def _linear_scan(*arguments: Any) -> tuple[Tensor, Tensor]:
+def _run(*arguments: Any) -> tuple[Tensor, Tensor]:
     *given, b = arguments
     output, last = compiled.forward(_widened(compiled.Arguments(*given)), *widened(b))
     return output.to(b.dtype), last.to(b.dtype)
+
+
+_linear_scan = torch.library.custom_op(
+    "recurra::linear_scan", _run, mutates_args=(), device_types="cpu", schema=f"({_GIVEN}, Tensor b) -> (Tensor, Tensor)"
+)
 
 
 @_linear_scan.register_kernel("cuda")
@@ -43,16 +47,19 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor]:
     return a.new_empty(a.shape), state.new_empty(state.shape)
 
 
-@torch.library.custom_op(
+def _run_backward(*arguments: Any) -> tuple[Tensor, ...]:
+    given, rest = compiled.Arguments(*arguments[:6]), arguments[6:]
+    found = compiled.backward(_widened(given), *widened(*rest))
+    return tuple(gradient.to(given.a.dtype) for gradient in found)
+
+
+_linear_scan_backward = torch.library.custom_op(
     "recurra::linear_scan_backward",
+    _run_backward,
     mutates_args=(),
     device_types="cpu",
     schema=f"({_GIVEN}, Tensor output, Tensor d_output, Tensor d_last) -> (Tensor, Tensor, Tensor, Tensor)",
 )
-def _linear_scan_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    given, rest = compiled.Arguments(*arguments[:6]), arguments[6:]
-    found = compiled.backward(_widened(given), *widened(*rest))
-    return tuple(gradient.to(given.a.dtype) for gradient in found)
 
 
 @_linear_scan_backward.register_kernel("cuda")
@@ -115,46 +122,13 @@ def _second_backward(ctx: Any, to_a: Tensor, to_b: Tensor, to_state: Tensor, to_
     return read(back, to_state, start) * g, d_state, *(d_begin or [None]), None, None, None, d_states, back, last
 
 
-def in_rows(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
-    """A tensor under vmap with the mapped dimension inside its first one: the same rows again where it is not mapped."""
-    if tensor is None:
-        return None
-    tensor = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-    return tensor.reshape(-1, *tensor.shape[2:])
-
-
-def rows_apart(results: tuple[Tensor, ...], size: int) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """What came of `in_rows`, as vmap wants it; a result without rows (an empty one) is the same for all."""
-    apart = tuple(each.view(size, -1, *each.shape[1:]) if each.ndim > 1 else each.expand(size, -1) for each in results)
-    return apart, (0,) * len(results)
-
-
 def _mapped(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
     rows = [each if number == 5 else in_rows(each, in_dims[number], info.batch_size) for number, each in enumerate(arguments)]
     return rows_apart((linear_scan if len(rows) == 7 else linear_scan_backward)(*rows), info.batch_size)
 
 
-def transformable(operator: Any, save: Callable[..., None], backward: Callable[..., Any], mapped: Callable[..., Any]) -> Callable[..., Any]:
-    """An operator with its gradient and its rule for vmap, for ordinary calls, compilation and torch.func's transforms.
-
-    The gradient that an operator registers is not seen by torch.func (grad, vjp, per-sample gradients), which wants an
-    autograd.Function; tracing wants the operator.
-    """
-    operator.register_autograd(backward, setup_context=save)
-    operator.register_vmap(mapped)
-    members = {"forward": operator, "setup_context": save, "backward": backward, "vmap": mapped}
-    function: Any = type("Transformable", (torch.autograd.Function,), {name: staticmethod(member) for name, member in members.items()})
-
-    def call(*arguments: Any) -> Any:
-        if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():  # there is no public name
-            return function.apply(*arguments)
-        return operator(*arguments)
-
-    return call
-
-
-linear_scan = transformable(_linear_scan, _save, _backward, _mapped)
+linear_scan = transformable(_linear_scan, _save, _backward, on_cpu=_run, mapped=_mapped)
 """`recurra::linear_scan`: (a, state, begin, lengths, resets, reverse, b) -> (outputs, last state)."""
 
-linear_scan_backward = transformable(_linear_scan_backward, _save_backward, _second_backward, _mapped)
+linear_scan_backward = transformable(_linear_scan_backward, _save_backward, _second_backward, on_cpu=_run_backward, mapped=_mapped)
 """`recurra::linear_scan_backward`: the same without b, outputs, d_output, d_last -> (d_a, d_b, d_state, d_begin); the last empty without `begin`."""

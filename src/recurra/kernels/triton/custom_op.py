@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from recurra.kernels.linear_scan.custom_op import in_rows, rows_apart, transformable
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.state import LSTMState, SLSTMState
+from recurra.kernels.transforms import in_rows, one_by_one, rows_apart, transformable
 from recurra.kernels.triton.call import Arguments, zeros_in_padding
 from recurra.shapes import Tensor
 
@@ -152,7 +152,7 @@ def _composed(given: Arguments, there: list[int], values: tuple[Tensor, ...]) ->
 
 def _mapped(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
     if any(dim is not None for dim in in_dims[2:4]):
-        return _one_by_one(recurrence, info.batch_size, in_dims, arguments)
+        return one_by_one(recurrence)(info, in_dims, *arguments)
     # The same weights for all: more rows.
     rows = [
         in_rows(each, dim, info.batch_size) if number in {1, *range(4, 11)} else each
@@ -165,21 +165,9 @@ def _mapped(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tupl
     return (output, last, saved), (0, 0, 0)
 
 
-def _mapped_backward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-    # Gradients of shared weights are sums over rows, so those of single samples cannot share a call.
-    return _one_by_one(recurrence_backward, info.batch_size, in_dims, arguments)
-
-
-def _one_by_one(function: Any, size: int, in_dims: tuple[int | None, ...], arguments: tuple[Any, ...]) -> tuple[Any, Any]:
-    results = [
-        function(*(each if dim is None else each.select(dim, number) for each, dim in zip(arguments, in_dims, strict=True)))
-        for number in range(size)
-    ]
-    return tuple(torch.stack(each) for each in zip(*results, strict=True)), (0,) * len(results[0])
-
-
-recurrence = transformable(_recurrence, _save, _backward, _mapped)
+recurrence = transformable(_recurrence, _save, _backward, mapped=_mapped)
 """`recurra::gated_recurrence`: see `Arguments`; then whether to save -> (outputs, last states, what the gradient needs)."""
 
-recurrence_backward = transformable(_recurrence_backward, _save_backward, _second_backward, _mapped_backward)
+# Gradients of shared weights are sums over rows, so those of single samples cannot share a call: no rule of vmap but the loop.
+recurrence_backward = transformable(_recurrence_backward, _save_backward, _second_backward)
 """`recurra::gated_recurrence_backward`: the same, outputs, saved, d_output, d_last -> gradients."""
