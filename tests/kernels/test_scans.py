@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from compiled_calls import scattered
 from torch.func import grad, jacrev, vmap
 
 from recurra.errors import BackendUnavailable, SettingsError
@@ -329,6 +330,7 @@ def test_derivatives_without_compiled_kernels(make):
 
 
 @compiled
+@pytest.mark.usefixtures("unchecked")
 def test_linear_operators_keep_torchs_rules():
     case = Linear(rows=3)
     a, b, state, begin = (tensor.requires_grad_() for tensor in case.tensors())
@@ -339,10 +341,17 @@ def test_linear_operators_keep_torchs_rules():
     torch.library.opcheck(forward, (a.detach().transpose(0, 1).contiguous().transpose(0, 1), state, None, lengths, None, False, b))
     output, last = (t.detach() for t in forward(a, state, begin, lengths, case.where, True, b))
     torch.library.opcheck(backward, (a, state, begin, lengths, case.where, True, output, b, last))
+    apart = [scattered(tensor.detach()).requires_grad_() for tensor in (a, state, begin)]
+    rest = [scattered(tensor) for tensor in (lengths, case.where)]
+    torch.library.opcheck(forward, (*apart, *rest, True, scattered(b.detach())))
+    # Gradients as they come from a sum, and from elsewhere.
+    upstream = torch.ones((), dtype=output.dtype).expand_as(output), scattered(last)
+    torch.library.opcheck(backward, (*apart, *rest, True, scattered(output), *upstream))
 
 
 @compiled
 @units
+@pytest.mark.usefixtures("unchecked")
 def test_elementwise_operators_keep_torchs_rules(unit):
     for case in (Elementwise(unit, rows=3), *([Elementwise(unit, rows=3, features=4)] if UNITS[unit].reads_input else [])):
         x, w_ih, b_ih, state, begin, *parameters = (tensor.requires_grad_() for tensor in case.tensors())
@@ -357,6 +366,10 @@ def test_elementwise_operators_keep_torchs_rules(unit):
         torch.library.opcheck(
             backward, (*given[:6], None, None, None, False, states, torch.ones_like(output), torch.ones_like(last), False)
         )
+        apart = [scattered(t).requires_grad_(t.is_floating_point()) if isinstance(t, torch.Tensor) else t for t in given]
+        torch.library.opcheck(forward, apart)
+        upstream = torch.ones((), dtype=output.dtype).expand_as(output), scattered(last)
+        torch.library.opcheck(backward, (*apart, scattered(states), *upstream, True))
 
 
 @compiled

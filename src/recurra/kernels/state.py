@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+from torch.utils._pytree import _register_namedtuple  # there is no public name
+
 from recurra.shapes import Bool, Float, Tensor
 
 __all__ = ["ElmanState", "GRUState", "LSTMState", "MemoryState", "QRNNState", "SLSTMState", "ScanState", "map_state", "where_rows"]
@@ -67,6 +69,11 @@ class QRNNState(NamedTuple):
 
     c: Float[Tensor, "B H"]
     x: Float[Tensor, "B F"]
+
+
+for _state in (ElmanState, GRUState, LSTMState, SLSTMState, ScanState, MemoryState, QRNNState):
+    # An exported program with a state among its inputs or results can be saved.
+    _register_namedtuple(_state, serialized_type_name=f"recurra.{_state.__name__}")
 
 
 def map_state(function: Callable[..., Tensor], state: S, *others: S) -> S:

@@ -125,10 +125,21 @@ def _is_ordinary(leaves: Sequence[Any]) -> bool:
         return False
     if profiler._is_profiler_enabled or torch._C._get_tracing_state():
         return False
-    return all([type(each) in _PLAIN and each.is_cpu for each in leaves if isinstance(each, Tensor)])  # noqa: C419 - a generator is slower
+    return all([type(each) in _PLAIN and _keys(each) in _PLAIN_KEYS for each in leaves if isinstance(each, Tensor)])  # noqa: C419 - a generator is slower
+
+
+def _keys(tensor: Tensor) -> int:
+    """Who takes part when torch runs an operator on the tensor."""
+    keys: int = torch._C._dispatch_keys(tensor).raw_repr()
+    return keys
 
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+with torch.inference_mode():
+    _PLAIN_KEYS = {_keys(torch.empty(0, device="cpu"))}
+_PLAIN_KEYS.add(_keys(torch.empty(0, device="cpu")))
+"""Those of a tensor that is its numbers in memory: not on another device, not negated or zero by a mark alone, not what a
+transform of torch.func has left behind."""
 
 
 def _is_tensors(argument: Any) -> bool:
