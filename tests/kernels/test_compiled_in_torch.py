@@ -276,3 +276,37 @@ def test_a_backend_that_lacks_forward_mode_says_so():
         torch.func.jvp(compute, (call.x,), (call.x,))
     with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
         compute(forward_ad.make_dual(call.x, call.x))
+
+
+class Watched(torch.Tensor):
+    """A tensor of a user's own class."""
+
+
+@pytest.mark.parametrize("needs_gradient", [False, True])
+def test_past_the_dispatcher_and_through_it_come_the_same_bits(needs_gradient):
+    call = draw_call("lstm", options=EVERYTHING, dtype=torch.float32)
+    call = call.map(lambda tensor: tensor.clone().requires_grad_(needs_gradient))
+
+    def results(call):
+        found = call.compute()
+        return found + list(torch.autograd.grad(sum(each.sum() for each in found), call.numbers())) if needs_gradient else found
+
+    with torch.profiler.profile() as profile:
+        expected = results(call)
+    assert "recurra::recurrence" in {event.name for event in profile.events()}
+    assert_equal(results(call), expected)
+    with torch.device("cpu"):
+        assert_equal(results(call), expected)
+    assert_equal(results(call.map(lambda tensor: tensor.as_subclass(Watched))), expected)
+    # The imaginary part of a conjugate is what lies in memory with a mark that says it is negative.
+    marked = call.map(lambda tensor: torch.complex(torch.zeros_like(tensor), -tensor).detach().conj().imag.requires_grad_(needs_gradient))
+    assert marked.x.is_neg()
+    assert_equal(results(marked), expected)
+
+
+def test_inference_mode_computes_the_same():
+    call = draw_call("gru", dtype=torch.float32)
+    with torch.inference_mode():
+        found = call.compute()
+        assert_equal(call.to(torch.float64).to(torch.float32).compute(), found)
+    assert_equal(call.compute(), found)

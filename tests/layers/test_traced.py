@@ -155,6 +155,15 @@ def test_an_exported_program_takes_every_size(make, tmp_path):
         assert same(long.module()(*given), expected)
 
 
+@pytest.mark.parametrize("make", IN_PLACE.values(), ids=IN_PLACE)
+def test_a_layer_in_torchs_place_is_exported_for_any_number_of_steps_without_lengths(make):
+    model, shapes = make().eval(), ({0: Dim("row", min=2, max=4096), 1: Dim("step", min=2, max=4096)},)
+    short, long = (torch.export.export(model, (torch.randn(3, steps, 3),), dynamic_shapes=shapes) for steps in (5, 50))
+    assert len(short.graph.nodes) == len(long.graph.nodes)
+    x = torch.randn(7, 9, 3)
+    assert same(short.module()(x), model(x))
+
+
 @all_models
 def test_gradients_of_single_samples(make):
     """As for differential privacy: one sample's gradients by all weights, without a loop in the user's code."""

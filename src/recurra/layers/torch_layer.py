@@ -279,11 +279,15 @@ class TorchLayer(nn.RNNBase):
         if data.device.type != "cpu":
             return Choice("torch", f"no option beyond torch's is in force, and its own layer is fastest on {data.device.type}")
         leaves = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined, no-untyped-call]
-        if leaves and lengths is None:
+        if leaves and lengths is None and not self._any_steps(data):
             return Choice("torch", "no option beyond torch's is in force, and a graph that leaves Python holds torch's own operation")
         if self.proj_size and chosen.backend == "reference":
             return Choice("torch", "no option beyond torch's is in force, and the compiled kernels are not installed")
         return chosen
+
+    def _any_steps(self, data: Tensor) -> bool:
+        """Whether a graph is made for any number of steps, which torch's own operation would fix at those of the example."""
+        return isinstance(data.shape[1 if self.batch_first and data.dim() == 3 else 0], torch.SymInt)
 
     def _choose(self, *, training: bool, reset: bool = False) -> Choice:
         """What `recurra.kernels` would run."""
