@@ -1,5 +1,7 @@
 """The compiled kernels against the reference: values and gradients of every option, size and precision, and the same bits always."""
 
+import mmap
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +11,12 @@ import torch
 from compiled_calls import EVERYTHING, OPTIONS, assert_equal, assert_exact, compiled, draw_call, every_operation, random_weights, scattered
 
 from recurra.kernels import RecurrentNoise, Resets
-from recurra.kernels.compiled import Arguments, run_forward
+from recurra.kernels.compiled import Arguments, run_forward, saved_width
 from rounding import assert_rounds_like
 
 pytestmark = compiled
+NO_RESERVE = 0x4000
+"""Linux's MAP_NORESERVE, which `mmap` has from Python 3.13 on."""
 every_size = pytest.mark.parametrize("hidden", [1, 7, 63, 100])
 
 
@@ -130,6 +134,24 @@ def test_tensors_may_lie_anywhere(operation, dtype):
             call.map(lambda tensor, x=x: x if tensor is call.x else tensor).compute(),
             expected[: 1 + 2 * len(call.directions[0].state)],
         )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="MAP_NORESERVE: memory that is only an address until it is written is Linux's")
+@every_operation
+def test_rows_may_lie_further_apart_than_32_bits_count(operation):
+    def far(tensor):
+        if tensor.ndim < 3:
+            return tensor.clone()
+        rows, steps, width = tensor.shape
+        between = 2**31 // (rows - 1) + 1
+        memory = mmap.mmap(
+            -1, (between * (rows - 1) + steps * width) * tensor.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
+        )
+        there = torch.frombuffer(memory, dtype=tensor.dtype).as_strided(tensor.shape, (between, width, 1))
+        return there.copy_(tensor.detach())
+
+    call = draw_call(operation, (3, 5, 4, 21), options=EVERYTHING, dtype=torch.float32)
+    assert_equal(call.run(lay=far), call.run())
 
 
 @every_operation
@@ -276,6 +298,8 @@ def test_python_threads_do_not_disturb_each_other():
         ({"x": torch.zeros(6, 7, 3).double()}, "weights must be torch.float64"),
         ({"weights": [torch.zeros(12, 3), torch.zeros(12, 4), torch.zeros(12)]}, "gru takes 4 weights, not 3"),
         ({"weights": [torch.zeros(12, 3), torch.zeros(16, 4), torch.zeros(12), torch.zeros(12)]}, r"shape \(12, 4\), not torch.float32 of shape \(16, 4\)"),
+        ({"weights": [torch.zeros(0, 3), torch.zeros(0, 0), torch.zeros(0), torch.zeros(0)]}, "gru needs at least one feature and one unit"),
+        ({"x": torch.zeros(6, 7, 0), "weights": [torch.zeros(12, 0), torch.zeros(12, 4), torch.zeros(12), torch.zeros(12)]}, r"not weights of shapes \[\(12, 0\), \(12, 4\)\]"),
         ({"states": [torch.zeros(6, 5)]}, r"states must be torch.float32 of shape \(6, 4\)"),
         ({"states": []}, "gru takes 1 states, not 0"),
         ({"resets": [torch.zeros(6, 7, dtype=torch.bool)]}, "gru takes 1 reset_states, not 0"),
@@ -312,6 +336,36 @@ def test_wrong_masks_are_refused():
     wrong = Resets(call.directions[0].resets.where, type(call.directions[0].state)(torch.zeros(6, 3).double()))
     with pytest.raises(ValueError, match=r"reset_states must be torch.float64 of shape \(6, 4\)"):
         replace(call, directions=tuple(each._replace(resets=wrong) for each in call.directions)).compute()
+
+
+def saved_bytes(compute, given):
+    """Bytes that a function's result keeps for its backward pass beside what it was given."""
+    kept, known = {}, {tensor.untyped_storage().data_ptr() for tensor in given}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = compute()
+    assert result is not None
+    return sum(storage.nbytes() for address, storage in kept.items() if address not in known)
+
+
+@every_operation
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_backward_keeps_what_the_operation_says_and_no_more_than_torch(operation, dtype):
+    """A step keeps its planes, and its output, which is what the next step read; torch keeps every gate of every step, and more."""
+    rows, steps, features, hidden = 3, 40, 24, 64
+    call = draw_call(operation, (rows, steps, features, hidden), reverse=(False,), dtype=dtype)
+    call = call.map(lambda tensor: tensor.requires_grad_())
+    kept = saved_bytes(call.compute, call.numbers())
+    outputs = call.directions[0].state.h.shape[1]
+    assert kept == rows * steps * (saved_width(operation, hidden, dtype) + outputs) * dtype.itemsize
+    if operation in {"lstm", "gru"}:
+        layer = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[operation](features, hidden, batch_first=True, dtype=dtype)
+        assert kept <= saved_bytes(lambda: layer(call.x), [call.x, *layer.parameters()])
 
 
 def test_memory_does_not_grow_with_the_shapes_seen():

@@ -14,6 +14,7 @@ from recurra.kernels import UNITS, Resets, ScanWeights, elementwise_scan_recurre
 from recurra.kernels.backend import available_backends
 from recurra.kernels.compiled import UNAVAILABLE
 from recurra.kernels.elementwise_scan import custom_op as elementwise_op
+from recurra.kernels.elementwise_scan.compiled import run_forward as run_elementwise
 from recurra.kernels.linear_scan import custom_op as linear_op
 from recurra.kernels.linear_scan import operator
 from recurra.kernels.linear_scan.operator import choose_scan
@@ -255,6 +256,24 @@ def test_float32_over_thousands_of_steps_is_as_exact_as_plain_torch(make):
 
 @compiled
 @cases
+def test_backward_keeps_the_states_alone(make):
+    """Gates are computed again."""
+    case = make(rows=3, steps=40, hidden=16)
+    tensors = [tensor.requires_grad_() for tensor in case.tensors()]
+    known, kept = {tensor.untyped_storage().data_ptr() for tensor in tensors}, {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = case.call(*tensors, backend="cpu")
+    assert result[0].shape == (3, 40, 16)
+    assert sum(storage.nbytes() for address, storage in kept.items() if address not in known) == 3 * 40 * 16 * 8
+
+
+@compiled
+@cases
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_bits_do_not_depend_on_the_threads(make, dtype):
     threads = torch.get_num_threads()
@@ -443,6 +462,35 @@ def test_operators_are_right_about_nothing():
     gradients = torch.autograd.grad(last.sum(), [state, weight])
     assert torch.equal(gradients[0], torch.ones(2, 3))
     assert not gradients[1].any()
+
+
+@pytest.mark.parametrize(("features", "hidden"), [(0, 4), (3, 0)])
+@units
+def test_no_feature_and_no_unit_are_refused(unit, features, hidden):
+    case = Elementwise(unit, features=features, hidden=hidden)
+    for backend in backends_of(case):
+        with pytest.raises(ValueError, match="at least one feature and one unit"):
+            case.call(*case.tensors(), backend=backend)
+
+
+@compiled
+def test_nothing_is_read_on_trust():
+    x, state, where = torch.zeros(2, 5, 3), torch.zeros(2, 3), torch.zeros(2, 5, dtype=torch.bool)
+    good = elementwise_op.Arguments("rg_lru", x, torch.zeros(9, 3), torch.zeros(9), torch.zeros(1, 3), state, state, None, where, False)
+    assert run_elementwise(good)[0].shape == (2, 5, 3)
+    for name, wrong, message in (
+        ("b_ih", torch.zeros(8), r"b_ih must be torch.float32 of shape \(9,\)"),
+        ("parameters", torch.zeros(1, 2), r"parameters must be torch.float32 of shape \(1, 3\)"),
+        ("state", state.double(), "state must be torch.float32"),
+        ("state", state[:1], r"state must be torch.float32 of shape \(2, 3\)"),
+        ("begin", state[:, :2], r"begin must be torch.float32 of shape \(2, 3\)"),
+        ("resets", where[:, :4], r"resets must be torch.bool of shape \(2, 5\)"),
+        ("lengths", torch.ones(3, dtype=torch.long), r"lengths must be torch.int64 of shape \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_elementwise(good._replace(**{name: wrong}))
+    with pytest.raises(ValueError, match=r"b must be torch.float64"):
+        linear_op.linear_scan(x.double(), state.double(), None, None, None, False, x)
 
 
 def test_wrong_input_is_named():

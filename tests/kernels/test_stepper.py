@@ -152,7 +152,7 @@ def test_threads_change_no_bit():
     alone = CompiledStepper(layers, streams=16, threads=1)
     expected = alone.run(x)
     assert alone.threads == 1
-    for threads in (2, 5):
+    for threads in (2, 3, 5):
         helped = CompiledStepper(layers, streams=16, threads=threads)
         assert helped.threads == threads
         assert_equal(helped.run(x), expected)

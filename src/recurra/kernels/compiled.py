@@ -24,7 +24,7 @@ except ImportError as error:
 else:
     UNAVAILABLE = None
 
-__all__ = ["UNAVAILABLE", "Arguments", "Gradients", "instruction_set", "run_backward", "run_forward", "saved_width"]
+__all__ = ["UNAVAILABLE", "Arguments", "Gradients", "check_tensor", "instruction_set", "run_backward", "run_forward", "saved_width"]
 
 _FIELDS, _WEIGHTS = 4, 8
 """Fields of a state and weights of a direction that the extension reads, null where an operation has fewer."""
@@ -133,10 +133,10 @@ def run_backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tens
     (batch_size, steps, _), x = given.x.shape, given.x
     directions, widths = len(given.reverse), sizes.fields(given.operation) * len(given.reverse)
     for name, tensor in (("output", output), ("d_output", d_output)):
-        _check_tensor(name, tensor, (batch_size, steps, directions * sizes.outputs), x.dtype)
-    _check_tensor("d_last", d_last, (len(widths), batch_size, sizes.widest), x.dtype)
+        check_tensor(name, tensor, (batch_size, steps, directions * sizes.outputs), x.dtype)
+    check_tensor("d_last", d_last, (len(widths), batch_size, sizes.widest), x.dtype)
     room = batch_size * steps * saved_width(given.operation, sizes.units, x.dtype)
-    _check_tensor("saved", saved, (directions, room), x.dtype)
+    check_tensor("saved", saved, (directions, room), x.dtype)
     output, d_output, d_last, saved = _dense(output), _dense(d_output), d_last.contiguous(), saved.contiguous()
     narrow = {number: d_last[number, :, :width].contiguous() for number, width in enumerate(widths) if width < sizes.widest}
     d_ends = _planes(d_last, narrow)
@@ -237,6 +237,9 @@ def _check(given: Arguments, sizes: Sizes) -> None:
     directions, dtype, zones = len(given.reverse), given.x.dtype, sizes.zones(given.operation)
     if dtype not in {torch.float32, torch.float64}:
         raise TypeError(f"The compiled kernels compute in float32 and float64, not in {dtype}.")
+    if min(features, *sizes) < 1:
+        widths = [tuple(weight.shape) for weight in given.weights[:2]]
+        raise ValueError(f"{given.operation} needs at least one feature and one unit, not weights of shapes {widths}.")
     states = [(batch_size, width) for width in sizes.fields(given.operation)] * directions
     _check_list(given, "weights", sizes.weights(given.operation, features) * directions, dtype)
     _check_list(given, "states", states, dtype)
@@ -250,7 +253,7 @@ def _check(given: Arguments, sizes: Sizes) -> None:
     if given.zone_rates and len(given.zone_rates) != directions * len(zones):
         raise ValueError(f"{given.operation} takes {directions * len(zones)} rates of zoneout, not {len(given.zone_rates)}.")
     if given.lengths is not None:
-        _check_tensor("lengths", given.lengths, (batch_size,), given.lengths.dtype)
+        check_tensor("lengths", given.lengths, (batch_size,), given.lengths.dtype)
 
 
 def _check_list(given: Arguments, name: str, shapes: Sequence[tuple[int, ...]], dtype: torch.dtype) -> None:
@@ -258,10 +261,15 @@ def _check_list(given: Arguments, name: str, shapes: Sequence[tuple[int, ...]], 
     if len(tensors) != len(shapes):
         raise ValueError(f"{given.operation} takes {len(shapes)} {name}, not {len(tensors)}.")
     for tensor, shape in zip(tensors, shapes, strict=True):
-        _check_tensor(name, tensor, shape, dtype)
+        check_tensor(name, tensor, shape, dtype)
 
 
-def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """That a tensor is what its place in the call says.
+
+    Raises:
+        ValueError: it is of another shape or type.
+    """
     if tensor.shape != shape or tensor.dtype != dtype:
         raise ValueError(f"{name} must be {dtype} of shape {shape}, not {tensor.dtype} of shape {tuple(tensor.shape)}.")
 

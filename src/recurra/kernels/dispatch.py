@@ -21,6 +21,8 @@ def check_input(x: Tensor, state: tuple[Any, ...], features: int, lengths: Tenso
         ValueError: they do not fit.
         TypeError: lengths are not integers, or resets not booleans.
     """
+    if min(features, state[0].shape[1]) < 1:
+        raise ValueError(f"A recurrence needs at least one feature and one unit; given are {features} and {state[0].shape[1]}.")
     if x.ndim != 3 or x.shape[2] != features:
         raise ValueError(f"The input must be of shape (B, T, {features}), not {tuple(x.shape)}.")
     if state[0].shape[0] != x.shape[0]:

@@ -78,7 +78,8 @@ void backward_task(const Call& call, const Task& task, const BackwardWeights<T>&
   const BackwardSizes<T, Cell> size(call);
   const Plan& plan = *call.plan;
   const Direction& direction = call.directions[task.direction];
-  const int rows = task.end - task.begin, wide = size.wide, H = size.hidden;
+  const int rows = task.end - task.begin, H = size.hidden;
+  const ptrdiff_t wide = size.wide;  // times rows it may be more than an int holds
   if (rows == 0) return;
   const T* mask = static_cast<const T*>(direction.dropout);
   // Gradients of the state that do not pass through the weights: of h, and of c.

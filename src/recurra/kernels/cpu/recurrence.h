@@ -155,7 +155,8 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
   const Sizes<T, Cell> size(call);
   const Plan& plan = *call.plan;
   const Direction& direction = call.directions[task.direction];
-  const int rows = task.end - task.begin, wide = size.wide, H = size.hidden;
+  const int rows = task.end - task.begin, H = size.hidden;
+  const ptrdiff_t wide = size.wide;  // times rows it may be more than an int holds
   if (rows == 0) return;
   const size_t block = static_cast<size_t>(rows) * wide;
   T *h = scratch, *h_next = h + block, *c = h_next + block, *read = h, *read_next = h_next;

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import torch
 
+from recurra.kernels.compiled import check_tensor
 from recurra.kernels.elementwise_scan.units import UNITS
-from recurra.kernels.linear_scan.compiled import ScanCall, address, dense, is_empty, run, where_rows_stand
+from recurra.kernels.linear_scan.compiled import ScanCall, address, check_scan, dense, is_empty, run, where_rows_stand
 from recurra.shapes import Tensor
 
 __all__ = ["Arguments", "Gradients", "run_backward", "run_forward"]
@@ -98,7 +99,13 @@ def run_backward(given: Arguments, states: Tensor, d_output: Tensor, d_last: Ten
 
 
 def _prepared(given: Arguments) -> Arguments:
-    """With every tensor laid out as the extension reads it."""
+    """Checked, and with every tensor laid out as the extension reads it."""
+    check_scan(given.x, given.state, given.begin, given.lengths, given.resets)
+    rows, dtype = given.w_ih.shape[0], given.x.dtype
+    check_tensor("w_ih", given.w_ih, (rows, given.x.shape[2]), dtype)
+    check_tensor("b_ih", given.b_ih, (rows,), dtype)
+    if given.parameters is not None:
+        check_tensor("parameters", given.parameters, (UNITS[given.unit].parameters, given.state.shape[1]), dtype)
     lengths, resets = where_rows_stand(given.lengths, given.resets)
     return given._replace(
         x=dense(given.x),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from recurra.kernels.compiled import UNAVAILABLE
+from recurra.kernels.compiled import UNAVAILABLE, check_tensor
 from recurra.shapes import Tensor
 
 try:
@@ -17,7 +17,7 @@ try:
 except ImportError:
     _cpu = None
 
-__all__ = ["Arguments", "ScanCall", "address", "backward", "dense", "forward", "is_empty", "run", "where_rows_stand"]
+__all__ = ["Arguments", "ScanCall", "address", "backward", "check_scan", "dense", "forward", "is_empty", "run", "where_rows_stand"]
 
 
 class ScanCall(NamedTuple):
@@ -80,6 +80,26 @@ def is_empty(x: Tensor) -> bool:
     return x.numel() == 0
 
 
+def check_scan(x: Tensor, state: Tensor, begin: Tensor | None, lengths: Tensor | None, resets: Tensor | None) -> None:
+    """What every scan takes on trust: it reads as far as the sizes of x (B, T, ...) and the state say.
+
+    Raises:
+        ValueError: a tensor does not fit them.
+    """
+    rows, steps, features = x.shape
+    if min(features, state.shape[1]) < 1:
+        raise ValueError(
+            f"A scan needs at least one feature and one unit, not x of shape {tuple(x.shape)} and a state of {tuple(state.shape)}."
+        )
+    check_tensor("state", state, (rows, state.shape[1]), x.dtype)
+    if begin is not None:
+        check_tensor("begin", begin, tuple(state.shape), x.dtype)
+    if lengths is not None:
+        check_tensor("lengths", lengths, (rows,), lengths.dtype)
+    if resets is not None:
+        check_tensor("resets", resets, (rows, steps), torch.bool)
+
+
 def where_rows_stand(lengths: Tensor | None, resets: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """Lengths and resets as the extension reads them."""
     lengths = None if lengths is None else lengths.to("cpu", torch.int64).contiguous()
@@ -108,6 +128,7 @@ class Arguments(NamedTuple):
 
 def forward(given: Arguments, b: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs (B, T, H) and the state after the last step (B, H)."""
+    check_tensor("b", b, tuple(given.a.shape), given.a.dtype)
     given, b = _prepared(given), dense(b)
     output, last = given.a.new_empty(given.a.shape), given.a.new_empty(given.state.shape)
     if is_empty(given.a):
@@ -137,7 +158,8 @@ def backward(given: Arguments, output: Tensor, d_output: Tensor, d_last: Tensor)
 
 
 def _prepared(given: Arguments) -> Arguments:
-    """With every tensor laid out as the extension reads it."""
+    """Checked, and with every tensor laid out as the extension reads it."""
+    check_scan(given.a, given.state, given.begin, given.lengths, given.resets)
     lengths, resets = where_rows_stand(given.lengths, given.resets)
     begin = None if given.begin is None else given.begin.contiguous()
     return given._replace(a=dense(given.a), state=given.state.contiguous(), begin=begin, lengths=lengths, resets=resets)
