@@ -8,6 +8,9 @@
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -66,6 +69,15 @@ size_t rounded(size_t bytes) {
 
 }  // namespace
 
+#ifdef __SANITIZE_ADDRESS__
+// Nothing rounded and nothing kept, so that AddressSanitizer knows where a block ends and who had it last.
+void* take(size_t bytes) {
+  void* fresh = nullptr;
+  return posix_memalign(&fresh, 64, bytes) ? nullptr : fresh;
+}
+
+void give(void* memory, size_t) { std::free(memory); }
+#else
 void* take(size_t bytes) {
   bytes = rounded(bytes);
   {
@@ -103,6 +115,7 @@ void give(void* memory, size_t bytes) {
   }
   for (void* each : old) std::free(each);
 }
+#endif
 
 }  // namespace recurra
 
@@ -242,6 +255,8 @@ constexpr double worth_a_thread = 1e5;
 void run(bool backward, const std::string& operation, bool double_precision, const std::vector<int64_t>& sizes, uintptr_t lengths,
          nb::tuple sequences, nb::tuple directions, std::vector<double> rates, int threads) {
   const Operation what = recurrence_of(operation);
+  for (const int64_t size : sizes)
+    if (size > INT32_MAX) throw nb::value_error(("The compiled kernels count rows, steps and units up to 2^31 - 1; one is " + std::to_string(size) + ".").c_str());
   const PlanMemory memory(static_cast<int>(sizes[0]), static_cast<int>(sizes[1]), reinterpret_cast<const int64_t*>(lengths));
   std::vector<Direction> each;
   for (nb::handle direction : directions) each.push_back(read_direction(direction));
@@ -261,7 +276,7 @@ void run(bool backward, const std::string& operation, bool double_precision, con
   bool enough = true;
   {
     nb::gil_scoped_release release;
-    enough = (backward ? kernels.backward : kernels.forward)(what, double_precision, call);
+    run_team(call.threads, [&] { enough = (backward ? kernels.backward : kernels.forward)(what, double_precision, call); });
   }
   if (!enough) throw std::bad_alloc();
 }
@@ -277,7 +292,7 @@ void run_scan(bool backward, bool double_precision, const std::vector<int64_t>& 
   bool enough = true;
   {
     nb::gil_scoped_release release;
-    enough = kernels.scan(backward, double_precision, call);
+    run_team(static_cast<int>(call.threads), [&] { enough = kernels.scan(backward, double_precision, call); });
   }
   if (!enough) throw std::bad_alloc();
 }
@@ -302,6 +317,25 @@ nb::ndarray<nb::numpy, uint8_t> room(size_t bytes) {
 
 namespace recurra {
 
+namespace {
+
+std::atomic<bool> forked{false};
+
+// A fork waits until nobody is at the blocks of memory, or its child could never have them.
+void watch_forks() {
+#if !defined(_WIN32)
+  pthread_atfork([] { kept().lock.lock(); }, [] { kept().lock.unlock(); },
+                 [] {
+                   kept().lock.unlock();
+                   forked = true;
+                 });
+#endif
+}
+
+}  // namespace
+
+bool is_forked() { return forked; }
+
 const Kernels& chosen_kernels() { return *chosen().load()->kernels; }
 
 Operation operation_of(const std::string& name) {
@@ -315,6 +349,16 @@ Operation operation_of(const std::string& name) {
 }  // namespace recurra
 
 NB_MODULE(_cpu, m) {
+  watch_forks();
+  nb::register_exception_translator([](const std::exception_ptr& failed, void*) {
+    try {
+      std::rethrow_exception(failed);
+    } catch (const std::bad_alloc&) {
+      PyErr_SetString(PyExc_MemoryError,
+                      "There is not enough memory for what the compiled kernels need beside their inputs and outputs: "
+                      "take fewer rows or steps at a time.");
+    }
+  });
   m.def("forward", [](const std::string& operation, bool double_precision, const std::vector<int64_t>& sizes, uintptr_t lengths,
                       nb::tuple sequences, nb::tuple directions, std::vector<double> rates, int threads) {
     run(false, operation, double_precision, sizes, lengths, sequences, directions, rates, threads);

@@ -279,7 +279,9 @@ std::unique_ptr<Stepper> make_stepper(bool double_precision, nb::list layers, ui
   made->vocabulary = vocabulary;
   if (folded) {
     void* products = made->memory.emplace_back(made->step().folded_bytes(first.operation, double_precision, first.hidden, static_cast<int>(vocabulary))).data();
-    made->step().fold(double_precision, first, reinterpret_cast<const void*>(vectors), static_cast<int>(vocabulary), products);
+    run_team(threads, [&] {
+      made->step().fold(double_precision, first, reinterpret_cast<const void*>(vectors), static_cast<int>(vocabulary), products);
+    });
     made->products = products;
   }
   if (!folded || first.residual) made->vectors = made->keep(vectors, static_cast<size_t>(vocabulary) * first.features);
