@@ -48,7 +48,7 @@ class Call:
     """One layer's call: what `run_directions` is given.
 
     Attributes:
-        operation: a name of `OPERATIONS`.
+        operation: a name of `catalogue.KERNELS`, of which `OPERATIONS` are those without heads.
         x: (B, T, F).
         directions: one, or forward and backward.
         lengths: (B,), or None.
@@ -63,20 +63,27 @@ class Call:
         """Outputs, and the last state of every direction."""
         kernel = catalogue.KERNELS[self.operation]
         function = partial(kernel.function, **kernel.options)
-        output, states = run_directions(self.operation, function, self.x, self.directions, lengths=self.lengths, backend=backend)
+        output, states = run_directions(kernel.operation, function, self.x, self.directions, lengths=self.lengths, backend=backend)
         return [output, *(field for state in states for field in state)]
 
-    def run(self, backend: str = "cpu", weigh: Callable[[int, Tensor], Tensor | float] | None = None) -> list[Tensor]:
+    def run(
+        self,
+        backend: str = "cpu",
+        weigh: Callable[[int, Tensor], Tensor | float] | None = None,
+        lay: Callable[[Tensor], Tensor] = torch.clone,
+    ) -> list[Tensor]:
         """What `compute` gives, and the gradients of a weighted sum of it by everything.
 
         Args:
             backend: who computes.
             weigh: a result's number and the result -> its weights in the sum; `random_weights` when None.
+            lay: how tensors lie in memory; also those of weights.
         """
-        twin = self.map(lambda tensor: tensor.detach().clone().requires_grad_())
+        twin = self.map(lambda tensor: lay(tensor.detach()).requires_grad_(), lay)
         results = twin.compute(backend)
-        total = torch.stack([(result * (weigh or random_weights)(number, result)).sum() for number, result in enumerate(results)]).sum()
-        return [result.detach() for result in results] + list(torch.autograd.grad(total, twin.numbers()))
+        weights = [(weigh or random_weights)(number, result) for number, result in enumerate(results)]
+        upstream = [lay(torch.as_tensor(w, dtype=result.dtype).expand_as(result)) for w, result in zip(weights, results, strict=True)]
+        return [result.detach() for result in results] + list(torch.autograd.grad(results, twin.numbers(), upstream))
 
     def numbers(self) -> list[Tensor]:
         """Everything that has a gradient: the input, and of each direction weights, state and reset state."""
@@ -135,7 +142,7 @@ def draw_call(
         return torch.rand(shape, generator=generator) < share
 
     widths = kernel.state_sizes(hidden)
-    zoned = list(widths.values())[: SIGNATURES[operation].zones]
+    zoned = list(widths.values())[: SIGNATURES[kernel.operation].zones]
 
     def state() -> Any:
         fields = {name: draw(rows, width) for name, width in widths.items()}

@@ -77,18 +77,35 @@ RECURRA_INLINE void store(T* to, Vector<T> v) {
   std::memcpy(to, &v, sizeof(v));
 }
 
-#if defined(__AVX512F__)
+// Which numbers of a vector are among the first `count`, from none to all but one.
+RECURRA_INLINE unsigned mask_of(int count) { return (1u << count) - 1; }
+
+#if defined(__AVX512F__) && !defined(__SANITIZE_ADDRESS__)
 RECURRA_INLINE Vector<float> load_some(const float* from, int count) {
-  return (Vector<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+  return (Vector<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask_of(count)), from);
 }
 RECURRA_INLINE Vector<double> load_some(const double* from, int count) {
-  return (Vector<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), from);
+  return (Vector<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(mask_of(count)), from);
 }
 RECURRA_INLINE void store_some(float* to, Vector<float> v, int count) {
-  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>(mask_of(count)), (__m512)v);
 }
 RECURRA_INLINE void store_some(double* to, Vector<double> v, int count) {
-  _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1u << count) - 1), (__m512d)v);
+  _mm512_mask_storeu_pd(to, static_cast<__mmask8>(mask_of(count)), (__m512d)v);
+}
+#elif defined(__SANITIZE_ADDRESS__)
+// Number by number, which AddressSanitizer sees.
+template <class T>
+RECURRA_INLINE Vector<T> load_some(const T* from, int count) {
+  Vector<T> v{};
+  for (int i = 0; i < width<T>; ++i)
+    if (mask_of(count) >> i & 1) v[i] = from[i];
+  return v;
+}
+template <class T>
+RECURRA_INLINE void store_some(T* to, Vector<T> v, int count) {
+  for (int i = 0; i < width<T>; ++i)
+    if (mask_of(count) >> i & 1) to[i] = v[i];
 }
 #else
 template <class T>
