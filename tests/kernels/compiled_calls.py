@@ -17,7 +17,7 @@ from recurra.kernels.compiled import UNAVAILABLE
 from recurra.kernels.directions import Direction, run_directions
 from recurra.kernels.signatures import SIGNATURES
 from recurra.kernels.state import map_state
-from rounding import FACTOR, rounding_error
+from recurra.testing.rounding import allowed_error, rounding_error
 
 __all__ = [
     "EVERYTHING",
@@ -190,7 +190,5 @@ def assert_equal(mine: Sequence[Tensor], others: Sequence[Tensor]) -> None:
 
 def assert_exact(mine: Sequence[Tensor], exact: Sequence[Tensor], call: Call) -> None:
     """Two computations in float64 from the call's numbers: as far apart as those in float32 would be, scaled by the types' last places."""
-    short = rounding_error(call.to(torch.float32).run("reference"), call.run("reference"))
-    last = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
-    # Both of them round, hence twice.
-    assert rounding_error(mine, exact) <= 2 * FACTOR * max(short, torch.finfo(torch.float32).eps) * last
+    allowed = allowed_error(call.to(torch.float32).run("reference"), call.run("reference"), torch.float64)
+    assert rounding_error(mine, exact) <= allowed

@@ -12,7 +12,7 @@ from compiled_calls import EVERYTHING, OPTIONS, assert_equal, assert_exact, comp
 
 from recurra.kernels import RecurrentNoise, Resets
 from recurra.kernels.compiled import Arguments, run_forward, saved_width
-from rounding import assert_rounds_like
+from recurra.testing.rounding import assert_rounds_like
 
 pytestmark = compiled
 NO_RESERVE = 0x4000

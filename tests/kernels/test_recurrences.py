@@ -14,7 +14,7 @@ from recurra.kernels.compiled import UNAVAILABLE
 from recurra.kernels.dispatch import check_resets
 from recurra.kernels.lengths import check_lengths
 from recurra.kernels.state import map_state
-from rounding import assert_rounds_like
+from recurra.testing.rounding import assert_rounds_like
 
 # Sums of up to 2**5 terms in another order, over 2**4 steps, grown by up to 2**8 on the way back.
 EXACT = 2.0**-52 * 2.0**17

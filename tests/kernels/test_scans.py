@@ -512,9 +512,9 @@ def test_choice_gives_its_reason():
     with pytest.raises(BackendUnavailable, match="indrnn_relu: its state is not linear"):
         choose_scan("indrnn_relu", "aten", linear=False)
     with pytest.raises(BackendUnavailable, match="the input is on cuda"):
-        choose_scan("min_gru", "cpu", torch.device("cuda"))
+        choose_scan("min_gru", "cpu", "cuda")
     assert choose_scan("min_gru", "auto", shape=(8, 1, 128)).backend == "reference"
-    elsewhere = torch.device("mps")
+    elsewhere = "mps"
     assert choose_scan("min_gru", "auto", elsewhere) == (
         "aten",
         "the compiled kernels run on a CPU, and the input is on mps; the fastest left: torch's own operations over chunks of steps",

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from recurra.cells import LayerNormLSTMCell, LSTMCell, MinGRUCell
+from recurra.cells import GRUCell, IndRNNCell, LayerNormLSTMCell, LSTMCell, MinGRUCell
 from recurra.errors import BackendUnavailable
 from recurra.kernels import backend
 from recurra.kernels.backend import Needs, available_backends, choose
 from recurra.kernels.linear_scan import operator as scan
 from recurra.kernels.linear_scan.operator import choose_scan
 from recurra.kernels.triton import UNAVAILABLE
+from recurra.layers import GRU, LSTM
 
 SCRIPT = Path(__file__).with_name("triton_contracts.py")
 operations = pytest.mark.parametrize("operation", ["linear_scan", "lstm", "layernorm_lstm", "slstm, two heads"])
@@ -70,13 +71,13 @@ def test_choice_on_a_gpu(monkeypatch):
     assert chosen.backend == "triton"
     assert "torch's fused lstm has no recurrent dropout; Triton kernels" in chosen.reason
     assert choose("lstm", "triton", device="cuda").reason.startswith("asked for by name: Triton kernels")
-    assert choose_scan("min_gru", "auto", torch.device("cuda")).backend == "triton"
-    assert choose_scan("indrnn_relu", "auto", torch.device("cuda"), linear=False).backend == "reference"
+    assert choose_scan("min_gru", "auto", "cuda").backend == "triton"
+    assert choose_scan("indrnn_relu", "auto", "cuda", linear=False).backend == "reference"
     assert "triton" in available_backends("cuda")
     with pytest.raises(BackendUnavailable, match="'triton' cannot run this gru: there is none for gru"):
         choose("gru", "triton", device="cuda")
     with pytest.raises(BackendUnavailable, match="indrnn_relu: its state is not linear"):
-        choose_scan("indrnn_relu", "triton", torch.device("cuda"), linear=False)
+        choose_scan("indrnn_relu", "triton", "cuda", linear=False)
 
 
 def test_without_triton_another_backend_is_chosen_and_told(monkeypatch):
@@ -86,17 +87,41 @@ def test_without_triton_another_backend_is_chosen_and_told(monkeypatch):
     assert "Triton is not installed" in choose("slstm", "auto", device="cuda").reason
     with pytest.raises(BackendUnavailable, match="Triton is not installed"):
         choose("slstm", "triton", device="cuda")
-    chosen = choose_scan("min_gru", "auto", torch.device("cuda"))
+    chosen = choose_scan("min_gru", "auto", "cuda")
     assert chosen.backend == "aten"
     assert chosen.reason.startswith("Triton is not installed")
     assert "triton" not in available_backends("cuda")
 
 
-@pytest.mark.parametrize("cell", [LSTMCell, LayerNormLSTMCell])
-def test_on_a_cpu_it_is_refused_by_name_and_not_spoken_of(cell):
-    with pytest.raises(BackendUnavailable, match="run on a CUDA GPU, and the input is on cpu"):
-        cell(3, 4, backend="triton")
-    assert "riton" not in cell(3, 4).explain_backend()
-    with pytest.raises(BackendUnavailable, match="run on a CUDA GPU, and the input is on cpu"):
-        MinGRUCell(3, 4, backend="triton")
+@pytest.mark.parametrize("make", [LSTMCell, LayerNormLSTMCell, MinGRUCell, LSTM])
+def test_on_a_cpu_it_is_refused_in_the_call_and_not_spoken_of(make, monkeypatch):
+    monkeypatch.setattr(backend, "NO_TRITON", None)
+    monkeypatch.setattr(scan, "NO_TRITON", None)
+    layer = make(3, 4, backend="triton")  # it may be moved to a GPU yet
+    for call in (layer, layer.explain_backend):
+        with pytest.raises(BackendUnavailable, match="run on a CUDA GPU, and the input is on cpu"):
+            call(torch.zeros(2, 5, 3))
+    assert "riton" not in make(3, 4).explain_backend()
     assert "triton" not in available_backends()
+
+
+@pytest.mark.parametrize("make", [LSTMCell, MinGRUCell, LSTM])
+def test_what_can_never_run_is_refused_when_it_is_made(make, monkeypatch):
+    monkeypatch.setattr(backend, "NO_TRITON", "Triton is not installed")
+    monkeypatch.setattr(scan, "NO_TRITON", "Triton is not installed")
+    with pytest.raises(BackendUnavailable, match="Triton is not installed"):
+        make(3, 4, backend="triton")
+
+
+@pytest.mark.parametrize(("make", "reason"), [(GRUCell, "there is none for gru"), (IndRNNCell, "cannot be scanned in parallel"), (GRU, "there is none")])
+def test_operations_without_such_a_kernel_are_refused_when_they_are_made(make, reason):
+    with pytest.raises(BackendUnavailable, match=reason):
+        make(3, 4, backend="triton")
+
+
+def test_compiled_kernels_named_on_another_device_are_refused_in_the_call():
+    with torch.device("meta"):
+        layer = LSTMCell(3, 4, backend="aten")
+        assert "asked for by name" in layer.explain_backend()
+    with pytest.raises(BackendUnavailable, match="run on a CPU, and the input is on meta"):
+        choose("lstm", "cpu", device="meta")

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from jobs import ENVIRONMENT
 from recurra.errors import BackendUnavailable, SettingsError
+from recurra.kernels import backend
 from recurra.layers import GRU, LSTM, RNN
 
 F, H, B, T = 3, 4, 4, 6
@@ -182,11 +183,15 @@ def test_it_says_what_runs_and_why(monkeypatch):
     with monkeypatch.context() as change:
         change.setattr("recurra.kernels.backend.UNAVAILABLE", "not there")
         assert "runs on torch: no option beyond torch's is in force, and the comp" in LSTM(F, H, proj_size=2).explain_backend(batch())
+    assert "runs on reference: a single step" in LSTM(F, H).explain_backend(batch()[:1])
+    assert "a single step" not in LSTM(F, H, batch_first=True).explain_backend(batch()[:1])
     aten = LSTM(F, H, backend="aten")
     reset = torch.zeros(T, B, dtype=torch.bool)
     for call in (lambda: aten(batch().transpose(0, 1), reset=reset), lambda: aten.explain_backend(batch(), reset=reset)):
         with pytest.raises(BackendUnavailable, match="reset"):
             call()
+    monkeypatch.setattr(backend, "UNAVAILABLE", "no compiler")
+    assert "projected_lstm has no faster kernel" in LSTM(F, H, proj_size=2).explain_backend(batch())
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

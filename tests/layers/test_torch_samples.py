@@ -12,7 +12,7 @@ from torch.testing._internal.common_modules import ModuleErrorEnum, module_db
 from torch.utils._pytree import tree_leaves, tree_map
 
 from recurra.layers import GRU, LSTM, RNN
-from rounding import assert_rounds_like
+from recurra.testing.rounding import assert_rounds_like
 
 OURS = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
 INFOS = {info.module_cls: info for info in module_db if info.module_cls in OURS}

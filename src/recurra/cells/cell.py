@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from recurra.kernels.backend import Choice
 from recurra.kernels.dispatch import check_input
 from recurra.kernels.loop import Resets, run_loop
 from recurra.kernels.state import ElmanState
@@ -100,9 +101,21 @@ class Cell(nn.Module):
             return x.new_zeros(*x.shape[:2], self.output_size), state
         return run_loop(self.step, x, state, lengths=lengths, resets=resets, reverse=reverse)
 
-    def explain_backend(self) -> str:
-        """What computes this cell as it stands (training or evaluation), and why."""
-        return "reference: this cell has no kernel of its own, so its step runs in a Python loop"
+    def explain_backend(self, x: Float[Tensor, "B T F"] | None = None, *, reset: Bool[Tensor, "B T"] | None = None) -> str:
+        """What computes this cell as it stands (training or evaluation), and why.
+
+        Args:
+            x: what `forward` would be called with; None for many steps where the weights are.
+            reset: what `forward` would be called with.
+
+        Raises:
+            BackendUnavailable: the backend named cannot run this call.
+        """
+        choice = self._choose(x, reset=reset is not None)
+        return f"{choice.backend}: {choice.reason}"
+
+    def _choose(self, x: Tensor | None, *, reset: bool) -> Choice:
+        return Choice("reference", "this cell has no kernel of its own, so its step runs in a Python loop")
 
     def extra_repr(self) -> str:
         """Sizes, for `print(cell)`."""

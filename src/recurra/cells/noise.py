@@ -29,8 +29,7 @@ def drop(x: Tensor, rate: float) -> Tensor:
     """
     if x.device.type != "cpu":
         return dropout(x, rate)
-    kept = torch.rand(x.shape, dtype=torch.float32) >= rate
-    return x * kept.to(x.dtype).div_(1.0 - rate)
+    return x * _factors(x, x.shape, rate)
 
 
 def drop_weights(weight: Float[Tensor, "GH H"], rate: float) -> Float[Tensor, "GH H"]:
@@ -55,11 +54,17 @@ def draw_noise(
     """
     mask = None
     if training and recurrent_dropout:
-        mask = drop(x.new_ones(x.shape[0], sizes[0]), recurrent_dropout)
+        mask = _factors(x, (x.shape[0], sizes[0]), recurrent_dropout)
     rates: tuple[Tensor | float, ...] = ()
     if zoneout:
         rates = tuple(_zones(x, (*x.shape[:2], size), zoneout) if training else zoneout for size in sizes)
     return None if mask is None and not rates else RecurrentNoise(mask, rates)
+
+
+def _factors(x: Tensor, shape: tuple[int, ...], rate: float) -> Tensor:
+    """Zeros at this rate, and what keeps the mean; of one seed the same in every type of number."""
+    kept = torch.rand(shape, dtype=torch.float32, device=x.device) >= rate
+    return kept.to(x.dtype).div_(1.0 - rate)
 
 
 def _zones(x: Tensor, shape: tuple[int, ...], rate: float) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 from recurra.cells.cell import Cell
 from recurra.cells.initialization import Initialization
 from recurra.errors import SettingsError
+from recurra.kernels.backend import Choice
 from recurra.kernels.elementwise_scan.operator import elementwise_scan_recurrence
 from recurra.kernels.elementwise_scan.units import UNITS, ScanWeights
 from recurra.kernels.linear_scan.operator import choose_scan
@@ -63,7 +64,8 @@ class ScanCell(Cell):
         if self.initialization.learn_state:
             self.register_parameter(f"initial_{self.state_type._fields[0]}", nn.Parameter(torch.zeros(hidden_size)))
         self.reset_parameters()
-        self._choose()  # a backend that cannot run this is refused here, not in the first epoch
+        # A backend that cannot run this is refused here, not in the first epoch. The device is known in a call.
+        choose_scan(self.unit, backend, None, linear=self._linear)
 
     def _count_gates(self) -> int:
         """G: gates that are products of the input. Where a unit reads the input itself and it fits, there is one less."""
@@ -159,10 +161,10 @@ class ScanCell(Cell):
         given, zeros = iter(torch.split(self.bias_ih, self.hidden_size)), self.bias_ih.new_zeros(self.hidden_size)
         return torch.cat([next(given) if biased else zeros for biased in self.biased])
 
-    def explain_backend(self) -> str:
-        """What computes this cell, and why."""
-        choice = self._choose()
-        return f"{choice.backend}: {choice.reason}"
+    def _choose(self, x: Tensor | None, *, reset: bool) -> Choice:  # noqa: ARG002 - every backend of a scan has resets
+        device, shape = (self.weight_ih.device, None) if x is None else (x.device, (x.shape[0], x.shape[1], self.hidden_size))
+        return choose_scan(self.unit, self.backend, device.type, shape=shape, linear=self._linear)
 
-    def _choose(self) -> Any:
-        return choose_scan(self.unit, self.backend, self.weight_ih.device, linear=UNITS[self.unit].coefficients is not None)
+    @property
+    def _linear(self) -> bool:
+        return UNITS[self.unit].coefficients is not None

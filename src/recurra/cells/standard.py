@@ -79,7 +79,8 @@ class StandardCell(Cell):
             for field, size in self._learned_sizes().items():
                 self.register_parameter(f"initial_{field}", nn.Parameter(torch.zeros(size)))
         self.reset_parameters()
-        self._choose(training=True)  # an option that the named backend lacks is refused here, not in the first epoch
+        # An option that the named backend lacks is refused here, not in the first epoch. The device is known in a call.
+        choose(self.operation, backend, self._needs(training=True), device=None)
 
     def _add_weights(self) -> None:
         """Make the weights, not yet filled; a cell with more than these adds its own here, in `_weights` and in `reset_parameters`."""
@@ -183,14 +184,12 @@ class StandardCell(Cell):
         start = self.initial_state(x.shape[0]) if state is None else state
         return Direction(start, self._weights(weight_hh), self._resets(reset), noise, reverse)
 
-    def explain_backend(self) -> str:
-        """What computes this cell as it stands (training or evaluation), and why."""
-        choice = self._choose(training=self.training)
-        return f"{choice.backend}: {choice.reason}"
+    def _needs(self, *, training: bool, reset: bool = False) -> Needs:
+        return Needs(recurrent_dropout=training and self.recurrent_dropout > 0, zoneout=self.zoneout > 0, reset=reset)
 
-    def _choose(self, *, training: bool) -> Choice:
-        needs = Needs(recurrent_dropout=training and self.recurrent_dropout > 0, zoneout=self.zoneout > 0)
-        return choose(self.operation, self.backend, needs, device=self.weight_hh.device.type)
+    def _choose(self, x: Tensor | None, *, reset: bool) -> Choice:
+        device, steps = (self.weight_hh.device, None) if x is None else (x.device, x.shape[1])
+        return choose(self.operation, self.backend, self._needs(training=self.training, reset=reset), device=device.type, steps=steps)
 
     def extra_repr(self) -> str:
         """Sizes, and the options that are not at their default."""

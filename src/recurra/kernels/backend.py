@@ -59,14 +59,14 @@ def check_backend(name: str) -> None:
         raise SettingsError(f"There is no backend {name!r}: use auto, {', '.join(BACKENDS)}.{nearest(name, BACKENDS)}")
 
 
-def choose(operation: str, requested: str, needs: Needs | None = None, *, device: str = "cpu", steps: int | None = None) -> Choice:
+def choose(operation: str, requested: str, needs: Needs | None = None, *, device: str | None = "cpu", steps: int | None = None) -> Choice:
     """The backend for one call.
 
     Args:
         operation: a name of `OPERATIONS`.
         requested: "auto" or a name of `BACKENDS`.
         needs: the options in force; None for none.
-        device: type of the device that the tensors are on.
+        device: type of the device that the tensors are on; None when it is not known yet (any that the backend runs on).
         steps: T of the call; None when it is not known yet (many).
 
     Raises:
@@ -91,7 +91,7 @@ def choose(operation: str, requested: str, needs: Needs | None = None, *, device
     )
 
 
-def _refusal(name: str, operation: str, needs: Needs, device: str) -> str | None:
+def _refusal(name: str, operation: str, needs: Needs, device: str | None) -> str | None:
     """Why a backend cannot run a call; None when it can."""
     if name != "aten":
         return _absence(name, device)
@@ -99,12 +99,12 @@ def _refusal(name: str, operation: str, needs: Needs, device: str) -> str | None
     return f"torch's fused {operation} has no {missing}" if missing else None
 
 
-def _absence(name: str, device: str) -> str | None:
+def _absence(name: str, device: str | None) -> str | None:
     """Why a backend cannot run at all on a device of this type; None when it can."""
     if name == "cpu":
-        return UNAVAILABLE or (None if device == "cpu" else f"the compiled kernels run on a CPU, and the input is on {device}")
+        return UNAVAILABLE or (None if device in {None, "cpu"} else f"the compiled kernels run on a CPU, and the input is on {device}")
     if name == "triton":
-        return NO_TRITON if device == "cuda" else f"the Triton kernels run on a CUDA GPU, and the input is on {device}"
+        return NO_TRITON if device in {None, "cuda"} else f"the Triton kernels run on a CUDA GPU, and the input is on {device}"
     return None
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import Any
 
 import torch
 
 from recurra.kernels.backend import Needs, choose
+from recurra.kernels.compiled import UNAVAILABLE
 from recurra.kernels.lengths import check_lengths
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.shapes import Tensor
 
-__all__ = ["check_input", "choose_backend"]
+__all__ = ["check_input", "choose_backend", "tell_what_is_missing"]
 
 
 def check_input(x: Tensor, state: tuple[Any, ...], features: int, lengths: Tensor | None, resets: Resets | None) -> None:
@@ -50,7 +53,19 @@ def check_resets(where: Tensor, batch_size: int, steps: int) -> None:
 
 def choose_backend(operation: str, requested: str, x: Tensor, resets: Resets | None = None, noise: RecurrentNoise | None = None) -> str:
     """The name of the backend that runs this call; BackendUnavailable when the one named cannot."""
+    tell_what_is_missing(x)
     dropout = noise is not None and noise.dropout is not None
     zoneout = noise is not None and bool(noise.zoneout)
     needs = Needs(recurrent_dropout=dropout, zoneout=zoneout, reset=resets is not None)
     return choose(operation, requested, needs, device=x.device.type, steps=x.shape[1]).backend
+
+
+def tell_what_is_missing(x: Tensor) -> None:
+    """One warning a process, on the logger "recurra", when a recurrence on a CPU runs without the compiled kernels."""
+    if UNAVAILABLE is not None and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        _warn_once()
+
+
+@cache
+def _warn_once() -> None:
+    logging.getLogger("recurra").warning("Recurrences run on PyTorch's own operations, slower: %s.", UNAVAILABLE)

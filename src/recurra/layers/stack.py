@@ -205,14 +205,22 @@ class Stack(nn.Module):
             output = output if mask is None else output.masked_fill(~mask, 0.0)
         return output
 
-    def explain_backend(self) -> str:
-        """What computes each layer as it stands (training or evaluation), and why; one line for layers that agree."""
+    def explain_backend(self, x: Float[Tensor, "B T F"] | None = None, *, reset: Bool[Tensor, "B T"] | None = None) -> str:
+        """What computes each layer as it stands (training or evaluation), and why; one line for layers that agree.
+
+        Args:
+            x: what `forward` would be called with; None for many steps where the weights are.
+            reset: what `forward` would be called with.
+
+        Raises:
+            BackendUnavailable: the backend named cannot run this call.
+        """
         lines: dict[str, list[str]] = {}
         for number in range(len(self.cells)):
             cell = self._cell(number)
             layer, direction = divmod(number, self.directions)
             name = f"layer {layer}" + (" backward" if direction else " forward" if self.bidirectional else "")
-            lines.setdefault(f"{type(cell).__name__} runs on {cell.explain_backend()}", []).append(name)
+            lines.setdefault(f"{type(cell).__name__} runs on {cell.explain_backend(x, reset=reset)}", []).append(name)
         return "\n".join(f"{', '.join(names)}: {reason}" for reason, names in lines.items())
 
     def _cell(self, number: int) -> Cell:

@@ -84,7 +84,8 @@ class TorchLayer(nn.RNNBase):
         self.backend = backend
         if layer_norm and self.proj_size:
             raise SettingsError("There is no layer-normalized LSTM with projections: leave out `layer_norm` or `proj_size`.")
-        self._choose(training=True)  # an option that the named backend lacks is refused here, not in the first epoch
+        # An option that the named backend lacks is refused here, not in the first epoch. The device is known in a call.
+        choose(self._operation().name, backend, self._needs(training=True), device=None)
         like, suffixes = next(self.parameters()), self._suffixes()
         extra = [name for name in self._operation().weights._fields if name not in PARAMETERS]
         for name, suffix in ((name, suffix) for suffix in suffixes for name in extra):
@@ -269,10 +270,13 @@ class TorchLayer(nn.RNNBase):
 
     def _choose_for(self, given: Tensor | PackedSequence | None, lengths: Tensor | None, reset: Tensor | None) -> Choice:
         """The backend of a call; "torch" is torch's own layer."""
-        data = self.weight_ih_l0
-        if given is not None:
-            data = given.data if isinstance(given, PackedSequence) else given
-        chosen = self._choose(training=self.training, reset=reset is not None)
+        data, steps = self.weight_ih_l0, None
+        if isinstance(given, PackedSequence):
+            data, steps = given.data, len(given.batch_sizes)
+        elif given is not None:
+            data, steps = given, given.shape[1 if self.batch_first else 0] if given.dim() == 3 else None
+        operation, needs = self._operation().name, self._needs(training=self.training, reset=reset is not None)
+        chosen = choose(operation, self.backend, needs, device=data.device.type, steps=steps)
         noisy = self.training and (self.recurrent_dropout or self.weight_dropout or self.variational_dropout)
         if self.backend != "auto" or noisy or self.zoneout or self.layer_norm or reset is not None:
             return chosen
@@ -281,7 +285,7 @@ class TorchLayer(nn.RNNBase):
         leaves = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined, no-untyped-call]
         if leaves and lengths is None and not self._any_steps(data):
             return Choice("torch", "no option beyond torch's is in force, and a graph that leaves Python holds torch's own operation")
-        if self.proj_size and chosen.backend == "reference":
+        if self.proj_size and choose(operation, "auto", needs, device="cpu").backend == "reference":
             return Choice("torch", "no option beyond torch's is in force, and the compiled kernels are not installed")
         return chosen
 
@@ -289,11 +293,8 @@ class TorchLayer(nn.RNNBase):
         """Whether a graph is made for any number of steps, which torch's own operation would fix at those of the example."""
         return isinstance(data.shape[1 if self.batch_first and data.dim() == 3 else 0], torch.SymInt)
 
-    def _choose(self, *, training: bool, reset: bool = False) -> Choice:
-        """What `recurra.kernels` would run."""
-        operation = self._operation().name
-        needs = Needs(recurrent_dropout=training and self.recurrent_dropout > 0, zoneout=self.zoneout > 0, reset=reset)
-        return choose(operation, self.backend, needs, device=self.weight_ih_l0.device.type)
+    def _needs(self, *, training: bool, reset: bool = False) -> Needs:
+        return Needs(recurrent_dropout=training and self.recurrent_dropout > 0, zoneout=self.zoneout > 0, reset=reset)
 
     def extra_repr(self) -> str:
         """Sizes, and the options that are not at their default."""

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from recurra.kernels.dispatch import check_input
+from recurra.kernels.dispatch import check_input, tell_what_is_missing
 from recurra.kernels.elementwise_scan.aten import elementwise_scan_aten
 from recurra.kernels.elementwise_scan.custom_op import elementwise_scan
 from recurra.kernels.elementwise_scan.reference import elementwise_scan_reference
@@ -58,8 +58,9 @@ def elementwise_scan_recurrence(
     if rows != kind.gates * hidden_size and not (may_read_input and rows == (kind.gates - 1) * hidden_size):
         raise ValueError(f"The weights of {unit} must have {kind.gates} gates of {hidden_size} rows each, not {rows} rows.")
     check_input(x, (state,), weights.w_ih.shape[1], lengths, resets)
+    tell_what_is_missing(x)
     shape = (x.shape[0], x.shape[1], hidden_size)
-    chosen = choose_scan(unit, backend, x.device, shape=shape, linear=kind.coefficients is not None).backend
+    chosen = choose_scan(unit, backend, x.device.type, shape=shape, linear=kind.coefficients is not None).backend
     if x.shape[0] * x.shape[1] == 0:
         return x.new_zeros(*x.shape[:2], hidden_size), state
     if chosen == "cpu":

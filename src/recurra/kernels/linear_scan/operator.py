@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
 from recurra.errors import BackendUnavailable
 from recurra.kernels.backend import Choice, check_backend
 from recurra.kernels.compiled import UNAVAILABLE
-from recurra.kernels.dispatch import check_input
+from recurra.kernels.dispatch import check_input, tell_what_is_missing
 from recurra.kernels.linear_scan.aten import linear_scan_aten
 from recurra.kernels.linear_scan.custom_op import linear_scan
 from recurra.kernels.linear_scan.reference import linear_scan_reference
@@ -67,7 +65,8 @@ def linear_scan_recurrence(
             f"a, b and the state must be of shapes (B, T, H) twice and (B, H), not {tuple(a.shape)}, {tuple(b.shape)} and {tuple(state.shape)}."
         )
     check_input(a, (state,), state.shape[1], lengths, resets)
-    chosen = choose_scan("linear_scan", backend, a.device, shape=(a.shape[0], a.shape[1], a.shape[2])).backend
+    tell_what_is_missing(a)
+    chosen = choose_scan("linear_scan", backend, a.device.type, shape=(a.shape[0], a.shape[1], a.shape[2])).backend
     if a.shape[0] * a.shape[1] == 0:
         return b, state
     if chosen == "triton":  # what autocast made of the gates may be narrower than the state
@@ -83,7 +82,7 @@ def linear_scan_recurrence(
 def choose_scan(
     operation: str,
     requested: str,
-    device: torch.device | None = None,
+    device: str | None = "cpu",
     *,
     shape: tuple[int, int, int] | None = None,
     linear: bool = True,
@@ -93,7 +92,7 @@ def choose_scan(
     Args:
         operation: name of the scan, for the messages.
         requested: "auto" or a name of `BACKENDS`.
-        device: of the tensors; None for a CPU.
+        device: type of the device that the tensors are on; None when it is not known yet (any that the backend runs on).
         shape: B, T and H of the call; None when they are not known yet (many steps of few rows).
         linear: whether the state is linear in the state before.
 
@@ -102,10 +101,9 @@ def choose_scan(
         BackendUnavailable: the backend was named and cannot run it.
     """
     check_backend(requested)
-    on_cpu = device is None or device.type == "cpu"
+    on_cpu, on_gpu = device in {None, "cpu"}, device in {None, "cuda"}
     nonlinear = None if linear else "its state is not linear in the state before, so"
-    on_gpu = device is not None and device.type == "cuda"
-    no_gpu = None if on_gpu else f"the Triton kernels run on a CUDA GPU, and the input is on {device or 'cpu'}"
+    no_gpu = None if on_gpu else f"the Triton kernels run on a CUDA GPU, and the input is on {device}"
     refusals = {
         "cpu": UNAVAILABLE if on_cpu else f"the compiled kernels run on a CPU, and the input is on {device}",
         "triton": (nonlinear and f"{nonlinear} its steps cannot be scanned in parallel") or no_gpu or NO_TRITON,

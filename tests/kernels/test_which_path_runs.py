@@ -1,0 +1,126 @@
+"""Who computes is told before and is what runs; without the compiled kernels everything works, and one line says so."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from recurra.cells import CELLS, LSTMCell, MinGRUCell
+from recurra.errors import BackendUnavailable
+from recurra.kernels import directions, dispatch
+from recurra.kernels.backend import available_backends
+from recurra.kernels.elementwise_scan import operator as scan
+from recurra.layers import GRU, LSTM, RNN, Stack, Stepper
+
+WITHOUT_KERNELS = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "recurra.kernels._cpu":
+            raise ImportError("blocked for this test")
+
+sys.meta_path.insert(0, Missing())
+
+import torch
+from recurra.cells import LSTMCell
+from recurra.errors import BackendUnavailable
+from recurra.layers import Stack, Stepper
+
+torch.manual_seed(0)
+stack = Stack("{cell}", 3, 8, layers=2, bidirectional=True)
+print(stack.explain_backend())
+optimizer = torch.optim.Adam(stack.parameters(), 0.01)
+x, lengths = torch.randn(16, 9, 3), torch.randint(0, 10, (16,))
+losses = []
+for _ in range(30):
+    output, _ = stack(x, lengths=lengths)
+    loss = ((output.sum(2) - x.sum(2).cumsum(1)) ** 2)[torch.arange(9) < lengths[:, None]].mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    losses.append(float(loss.detach()))
+assert losses[-1] < 0.7 * losses[0], losses
+print(Stepper(Stack("lstm", 3, 4)).explain_backend())
+try:
+    LSTMCell(3, 4, backend="cpu")
+except BackendUnavailable as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("cell", "path"), [("lstm", "aten"), ("layernorm_lstm", "reference"), ("sru", "aten")])
+def test_a_stack_trains_without_the_compiled_kernels(cell, path):
+    command = [sys.executable, "-W", "error", "-c", WITHOUT_KERNELS.replace("{cell}", cell)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    missing = "the compiled kernels are not installed (blocked for this test); where there is a C++17 compiler, installing Recurra again builds them"
+    explained, *_, stepper, refused = ran.stdout.splitlines()
+    assert f"runs on {path}: {missing}" in explained
+    assert stepper == f"the stack itself, called for every step: {missing}"
+    assert refused.startswith(f"The backend 'cpu' cannot run this lstm: {missing}.")
+    assert ran.stderr == f"Recurrences run on PyTorch's own operations, slower: {missing}.\n"
+
+
+def test_the_line_comes_once_and_only_where_kernels_are_missing(monkeypatch, caplog):
+    caplog.set_level(logging.WARNING, logger="recurra")
+    monkeypatch.setattr(dispatch, "UNAVAILABLE", None)
+    dispatch.tell_what_is_missing(torch.zeros(1))
+    assert not caplog.records
+    monkeypatch.setattr(dispatch, "UNAVAILABLE", "no compiler")
+    dispatch._warn_once.cache_clear()
+    dispatch.tell_what_is_missing(torch.zeros(1, device="meta"))
+    assert not caplog.records
+    for _ in range(3):
+        LSTMCell(3, 4)(torch.zeros(2, 5, 3))
+        MinGRUCell(3, 4)(torch.zeros(2, 5, 3))
+    dispatch._warn_once.cache_clear()
+    assert [record.getMessage() for record in caplog.records] == ["Recurrences run on PyTorch's own operations, slower: no compiler."]
+
+
+def spy(monkeypatch):
+    """Names of the backends that calls are given to, as they are chosen."""
+    seen = []
+    for module, name in ((directions, "choose_backend"), (scan, "choose_scan")):
+
+        def watched(*arguments, chooser=getattr(module, name), **options):
+            found = chooser(*arguments, **options)
+            seen.append(found if isinstance(found, str) else found.backend)
+            return found
+
+        monkeypatch.setattr(module, name, watched)
+    return seen
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("with_reset", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", [*CELLS, "stack", "LSTM", "GRU", "RNN"])
+def test_what_is_told_is_what_runs(name, training, with_reset, steps, monkeypatch):
+    noise = {"LSTM": {"recurrent_dropout": 0.5}, "GRU": {"zoneout": 0.1}}.get(name, {})
+    made = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}.get(name)
+    layer = made(3, 4, batch_first=True, **noise) if made else Stack("lstm", 3, 4, bidirectional=True) if name == "stack" else CELLS[name](3, 4)
+    layer.train(training)
+    x, reset = torch.zeros(2, steps, 3), torch.zeros(2, steps, dtype=torch.bool) if with_reset else None
+    told = layer.explain_backend(x, reset=reset)
+    seen = spy(monkeypatch)
+    layer(x, reset=reset)
+    assert len(set(seen)) == 1
+    assert f"{seen[0]}: " in told
+
+
+@pytest.mark.parametrize("make", [LSTMCell, LSTM, lambda *sizes, **options: Stack("lstm", *sizes, **options)])
+def test_a_named_backend_runs_or_raises(make):
+    layer = make(3, 4, backend="aten")
+    x, reset = torch.zeros(2, 2, 3), torch.ones(2, 2, dtype=torch.bool)
+    assert "aten: asked for by name" in layer.explain_backend(x)
+    for call in (layer, layer.explain_backend):
+        with pytest.raises(BackendUnavailable, match="torch's fused lstm has no reset"):
+            call(x, reset=reset)
+
+
+def test_a_stepper_tells_what_steps():
+    assert ("cpu: compiled steps" in Stepper(Stack("gru", 3, 4)).explain_backend()) == ("cpu" in available_backends())
+    assert "the stack itself" in Stepper(Stack("gru", 3, 4, backend="reference")).explain_backend()
