@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import yaml
 
 import recurra
 from jobs import SMALL, csv, rows
+from recurra.cells import GRUCell, SLSTMCell
 from recurra.cli import main
 from recurra.config import Settings
+from recurra.testing import selftest
 
 Shown = tuple[str, str]
 
@@ -267,3 +270,21 @@ def test_doctor_tells_the_installation(run: Any) -> None:
     assert {"recurra", "python", "torch", "threads", "cuda", "backends", "cache", "lightning", "jieba", "mlflow"} <= facts.keys()
     assert facts["recurra"] == recurra.__version__
     assert all(isinstance(value, (str, int, bool)) for value in facts.values())
+
+
+def test_doctor_tests_the_kernels(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selftest, "SUBJECTS", {"gru": GRUCell, "slstm": SLSTMCell})
+    out, _ = run("doctor", "--selftest")
+    assert re.search(r"gru +aten +lengths, initial state", out)
+    assert "OUT OF BOUNDS" not in out
+    rows = json.loads(run("doctor", "--selftest", "--json")[0])["selftest"]
+    assert [row["cell"] for row in rows if row["backend"] == "aten"] == ["gru"]
+    assert {row["cell"] for row in rows} == {"gru", "slstm"}
+    assert all(row["within"] for row in rows)
+    monkeypatch.setattr(
+        "recurra.kernels.gru.operator.gru_aten", lambda x, state, *_, **__: (x.new_zeros(*x.shape[:2], len(state.h.T)), state)
+    )
+    out, _ = run("doctor", "--selftest", code=1)
+    assert "OUT OF BOUNDS" in out
+    rows = json.loads(run("doctor", "--selftest", "--json", code=1)[0])["selftest"]
+    assert [row["backend"] for row in rows if not row["within"]] == ["aten"]

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -83,14 +84,14 @@ def test_the_line_comes_once_and_only_where_kernels_are_missing(monkeypatch, cap
 def spy(monkeypatch):
     """Names of the backends that calls are given to, as they are chosen."""
     seen = []
+
+    def watched(chooser, *arguments, **options):
+        found = chooser(*arguments, **options)
+        seen.append(found if isinstance(found, str) else found.backend)
+        return found
+
     for module, name in ((directions, "choose_backend"), (scan, "choose_scan")):
-
-        def watched(*arguments, chooser=getattr(module, name), **options):
-            found = chooser(*arguments, **options)
-            seen.append(found if isinstance(found, str) else found.backend)
-            return found
-
-        monkeypatch.setattr(module, name, watched)
+        monkeypatch.setattr(module, name, partial(watched, getattr(module, name)))
     return seen
 
 
@@ -101,7 +102,9 @@ def spy(monkeypatch):
 def test_what_is_told_is_what_runs(name, training, with_reset, steps, monkeypatch):
     noise = {"LSTM": {"recurrent_dropout": 0.5}, "GRU": {"zoneout": 0.1}}.get(name, {})
     made = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}.get(name)
-    layer = made(3, 4, batch_first=True, **noise) if made else Stack("lstm", 3, 4, bidirectional=True) if name == "stack" else CELLS[name](3, 4)
+    layer = (
+        made(3, 4, batch_first=True, **noise) if made else Stack("lstm", 3, 4, bidirectional=True) if name == "stack" else CELLS[name](3, 4)
+    )
     layer.train(training)
     x, reset = torch.zeros(2, steps, 3), torch.zeros(2, steps, dtype=torch.bool) if with_reset else None
     told = layer.explain_backend(x, reset=reset)

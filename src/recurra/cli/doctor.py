@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from recurra.testing.selftest import Finding
 
 __all__ = ["doctor", "examine"]
 
@@ -19,25 +23,71 @@ EXTRAS = {
 """Optional packages and what they bring."""
 
 
-def doctor(*, json_: Annotated[bool, Parameter(name="--json", negative=())] = False) -> None:
+def doctor(
+    *,
+    selftest: Annotated[bool, Parameter(negative=())] = False,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
     """Tell versions, devices, threads and what is installed.
 
     Parameters
     ----------
+    selftest
+        Compare every cell, option and backend of this machine with the reference in float64, which takes some ten seconds.
+        The exit status is 1 when one of them is further from it than rounding explains.
     json_
-        Print one flat JSON object.
+        Print one JSON object; it is flat but for the findings of the self-test.
     """
     facts = examine()
+    findings = _test() if selftest else []
     if json_:
-        sys.stdout.write(json.dumps(facts) + "\n")
-        return
+        found = {"selftest": [{**each._asdict(), "within": each.within} for each in findings]} if selftest else {}
+        sys.stdout.write(json.dumps({**facts, **found}) + "\n")
+    else:
+        _print(facts, findings)
+    if not all(each.within for each in findings):
+        sys.exit(1)
+
+
+def _test() -> list[Finding]:
+    """The findings of the self-test; progress on standard error where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from recurra.testing.selftest import SUBJECTS, run_selftest
+
+    findings: list[Finding] = []
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("", total=len(SUBJECTS))
+        for name in SUBJECTS:
+            progress.update(bar, description=name)
+            findings.extend(run_selftest([name]))
+            progress.advance(bar)
+    return findings
+
+
+def _print(facts: Mapping[str, str | int | bool], findings: Sequence[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in facts.items():
         table.add_row(name, str(value))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    if not findings:
+        return
+    console.print("\nSelf-test: the largest error of values and gradients, where 1 is what rounding explains")
+    table = Table(box=None, pad_edge=False)
+    for column in ("cell", "backend", "options", "float32", "float64", "verdict"):
+        table.add_column(column, justify="right" if column.startswith("float") else "left", overflow="fold")
+    for each in findings:
+        compared = each.float32 is not None
+        errors = ["-" if error is None else f"{error:.2f}" for error in (each.float32, each.float64)]
+        verdict = ("within" if each.within else f"OUT OF BOUNDS {each.problem}".strip()) if compared else "no other backend to compare"
+        backend = each.backend if each.device == "cpu" else f"{each.backend} on {each.device}"
+        table.add_row(each.cell, backend, ", ".join(each.options) or "-", *errors, verdict)
+    console.print(table)
 
 
 def examine() -> dict[str, str | int | bool]:

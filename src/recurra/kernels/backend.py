@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from recurra.errors import BackendUnavailable, SettingsError, nearest
+from recurra.kernels import compiled_loop
 from recurra.kernels.compiled import UNAVAILABLE, instruction_set
 from recurra.kernels.triton import UNAVAILABLE as NO_TRITON
 
@@ -17,6 +18,7 @@ BACKENDS = {
     "reference": "a Python loop over the steps in plain PyTorch: every option, any device, any order of derivative",
     "aten": "torch's own fused operation: one call for all steps",
     "cpu": "compiled kernels: every option, on a CPU",
+    "compile": "a loop over chunks of steps, each compiled by torch.compile: for cells without a kernel of their own",
     "triton": "Triton kernels: every option, on a CUDA GPU; their speed there has not been measured",
 }
 """Names of the backends, and what they are."""
@@ -25,6 +27,7 @@ OPERATIONS = {
     **dict.fromkeys(("elman", "elman_relu", "gru"), ("cpu", "aten", "reference")),
     "lstm": ("cpu", "aten", "triton", "reference"),
     **dict.fromkeys(("layernorm_lstm", "slstm"), ("cpu", "triton", "reference")),
+    "step": ("compile", "reference"),  # of a cell without a recurrence of its own
     **dict.fromkeys(
         ("layernorm_gru", "gru_reset_before", "projected_lstm", "peephole_lstm"),
         ("cpu", "reference"),
@@ -103,6 +106,8 @@ def _absence(name: str, device: str | None) -> str | None:
     """Why a backend cannot run at all on a device of this type; None when it can."""
     if name == "cpu":
         return UNAVAILABLE or (None if device in {None, "cpu"} else f"the compiled kernels run on a CPU, and the input is on {device}")
+    if name == "compile":
+        return compiled_loop.absence(device)
     if name == "triton":
         return NO_TRITON if device in {None, "cuda"} else f"the Triton kernels run on a CUDA GPU, and the input is on {device}"
     return None

@@ -19,7 +19,9 @@ try:
     from recurra.kernels import _cpu  # type: ignore[attr-defined]
 except ImportError as error:
     _cpu = None
-    UNAVAILABLE: str | None = f"the compiled kernels are not installed ({error}); where there is a C++17 compiler, installing Recurra again builds them"
+    UNAVAILABLE: str | None = (
+        f"the compiled kernels are not installed ({error}); where there is a C++17 compiler, installing Recurra again builds them"
+    )
     """Why the compiled kernels cannot run; None when they can."""
 else:
     UNAVAILABLE = None

@@ -14,6 +14,7 @@ from recurra.cells.initialization import Initialization
 from recurra.cells.noise import check_rate
 from recurra.data.batch import padding_mask
 from recurra.errors import SettingsError, nearest
+from recurra.kernels.backend import choose
 from recurra.kernels.directions import run_directions
 from recurra.kernels.lengths import values_are_known
 from recurra.layers.directions import reversed_reset
@@ -65,7 +66,8 @@ class Stack(nn.Module):
         layer_norm: normalize each layer's output.
         regularization: noise in training; recurrent, weight and zoneout need a built-in cell.
         initialization: how the cells start; anything but the default needs a built-in cell.
-        backend: what computes the recurrences; anything but "auto" needs a built-in cell.
+        backend: what computes the recurrences: "auto", or a name that runs or raises; for a cell of your own "compile" or
+            "reference".
 
     Attributes:
         input_size: F.
@@ -259,9 +261,17 @@ def _maker(
         scan = cell
         return lambda input_size, hidden_size: scan(input_size, hidden_size, initialization=initialization, backend=backend)
     ignored += ["initialization"] if initialization != Initialization() else []
-    ignored += ["backend"] if backend not in {"auto", "reference"} else []
+    ignored += ["backend"] if backend not in {"auto", "reference", "compile"} else []
     if ignored:
         raise SettingsError(
             f"{', '.join(ignored)} cannot reach inside a cell of your own: build it into the cell, or use one of {', '.join(CELLS)}."
         )
-    return user_cell
+
+    def make(input_size: int, hidden_size: int) -> Cell:
+        made = user_cell(input_size, hidden_size)
+        if backend != "auto":
+            choose(getattr(made, "operation", "step"), backend, device=None)
+            made.backend = backend
+        return made
+
+    return make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -30,8 +31,8 @@ def rounding_error(found: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
         if right.numel():
             largest = float(right.detach().abs().max())
             error = float((mine.detach().double() - right.detach()).abs().max())
-            wrong = error != error or (error and not largest)
-            errors.append(float("inf") if wrong else error / max(largest, least) if largest else 0.0)
+            wrong = math.isnan(error) or (error and not largest)
+            errors.append(math.inf if wrong else error / max(largest, least) if largest else 0.0)
     return max(errors)
 
 

@@ -51,6 +51,7 @@ class Finding(NamedTuple):
         options: all that were in force in one of the calls.
         float32: the largest error of values and gradients in units of what is allowed (`allowed_error`); None: not compared.
         float64: the same.
+        problem: what was raised, if anything was; the errors are then infinite.
     """
 
     cell: str
@@ -59,6 +60,7 @@ class Finding(NamedTuple):
     options: tuple[str, ...]
     float32: float | None
     float64: float | None
+    problem: str = ""
 
     @property
     def within(self) -> bool:
@@ -87,21 +89,25 @@ def _examine(name: str, device: str) -> Iterator[Finding]:
     """All backends of one cell on one device."""
     backends = [backend for backend in available_backends(device) if backend != "reference"]
     errors: dict[str, dict[torch.dtype, float]] = {}
+    problems: dict[str, str] = {}
     options: dict[str, dict[str, None]] = {backend: {} for backend in backends}
     for chosen in _cases(name):
         call = _Call(name, chosen, device)
         exact, short = call.run("reference", torch.float64), call.run("reference", torch.float32)
         for backend in backends:
             try:
-                found = {dtype: call.run(backend, dtype) for dtype in TYPES}
+                found = {dtype: rounding_error(call.run(backend, dtype), exact) for dtype in TYPES}
             except BackendUnavailable:
                 continue  # it does not claim to run these options
+            except RuntimeError as error:
+                found = dict.fromkeys(TYPES, float("inf"))
+                problems[backend] = str(error)
             options[backend].update(dict.fromkeys(chosen))
             worst = errors.setdefault(backend, dict.fromkeys(TYPES, 0.0))
-            for dtype, results in found.items():
-                worst[dtype] = max(worst[dtype], rounding_error(results, exact) / allowed_error(short, exact, dtype))
+            for dtype in TYPES:
+                worst[dtype] = max(worst[dtype], found[dtype] / allowed_error(short, exact, dtype))
     for backend, worst in errors.items():
-        yield Finding(name, backend, device, tuple(options[backend]), worst[torch.float32], worst[torch.float64])
+        yield Finding(name, backend, device, tuple(options[backend]), worst[torch.float32], worst[torch.float64], problems.get(backend, ""))
     if not errors:
         yield Finding(name, "reference", device, (), None, None)
 
@@ -134,6 +140,7 @@ class _Call:
         """Outputs and states, the same without gradients, and the gradients of a weighted sum by everything."""
         stack = copy.deepcopy(self.stack).to(self.device, dtype)
         for cell in stack.cells:
+            assert isinstance(cell, Cell)
             cell.backend = backend
 
         def place(tensor: Tensor) -> Tensor:
