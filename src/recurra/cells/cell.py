@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from recurra.kernels import compiled_loop
 from recurra.kernels.backend import Choice, choose
-from recurra.kernels.compiled_loop import STEPS, run_compiled_loop
+from recurra.kernels.compiled_loop import run_compiled_loop
 from recurra.kernels.dispatch import check_input
 from recurra.kernels.loop import Resets, run_loop
 from recurra.kernels.state import ElmanState
@@ -106,7 +107,8 @@ class Cell(nn.Module):
         check_input(x, state, self.input_size, lengths, resets)
         if x.shape[0] * x.shape[1] == 0:
             return x.new_zeros(*x.shape[:2], self.output_size), state
-        if self._choose(x, reset=resets is not None).backend == "compile":
+        # Within a larger graph that is being compiled, the loop is part of it.
+        if not torch.compiler.is_compiling() and self._choose(x, reset=resets is not None).backend == "compile":
             return run_compiled_loop(self, x, state, lengths=lengths, resets=resets, reverse=reverse)
         return run_loop(self.step, x, state, lengths=lengths, resets=resets, reverse=reverse)
 
@@ -128,8 +130,8 @@ class Cell(nn.Module):
             return Choice("reference", "this cell has no kernel of its own, so its step runs in a Python loop (see backend 'compile')")
         like = next(self.parameters(), torch.empty(0)) if x is None else x
         choice = choose("step", self.backend, device=like.device.type)
-        if choice.backend == "compile" and x is not None and x.shape[1] < STEPS:
-            return Choice("reference", f"compiled are chunks of {STEPS} steps, and here are {x.shape[1]}")
+        if choice.backend == "compile" and x is not None and x.shape[1] < compiled_loop.STEPS:
+            return Choice("reference", f"compiled are chunks of {compiled_loop.STEPS} steps, and here are {x.shape[1]}")
         return choice
 
     def extra_repr(self) -> str:

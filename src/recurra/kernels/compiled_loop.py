@@ -1,6 +1,6 @@
 """The loop over single steps, `STEPS` of them at a time compiled by torch.compile: for cells that have no kernel of their own.
 
-Measured on one thread of a Xeon with AVX-512, training step, B=32, T=100, F=H=64, torch 2.13: see docs/log.md.
+What it gains is in docs/log.md.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,7 +25,7 @@ from recurra.shapes import Float, Int, Tensor
 __all__ = ["STEPS", "absence", "run_compiled_loop"]
 
 STEPS = 8
-"""Steps of a chunk: more are faster by little, and take longer to compile in proportion."""
+"""Steps of a chunk: more take longer to compile in proportion."""
 
 _COMPILED: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Callable[..., Any]]] = WeakKeyDictionary()
 """Of each cell what is compiled, for each way to call it: not in the cell, so that it is copied and pickled without."""
@@ -37,9 +38,12 @@ def absence(device: str | None = "cpu") -> str | None:
     if device not in {None, "cpu"}:
         return f"compiled loops run on a CPU or a CUDA GPU, and the input is on {device}"
     name = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
-    return (
-        None if shutil.which(name) else f"torch.compile needs a C++ compiler, and there is no {name!r}: install it, or set CXX to another"
-    )
+    return None if _found(name) else f"torch.compile needs a C++ compiler, and there is no {name!r}: install it, or set CXX to another"
+
+
+@cache
+def _found(program: str) -> bool:
+    return shutil.which(program) is not None
 
 
 def run_compiled_loop(
@@ -64,8 +68,6 @@ def run_compiled_loop(
     Returns:
         Outputs in the order of the input, and the state after the last step read.
     """
-    if torch.compiler.is_compiling():  # within a larger graph this is part of it
-        return run_loop(cell.step, x, state, lengths=lengths, resets=resets, reverse=reverse)
     tracked = torch.is_grad_enabled() and any(each.requires_grad for each in (x, *cell.parameters()))
     loop = _compiled(cell, x, (lengths is None, resets is None, reverse, tracked))
     parts = torch.split(x, STEPS, 1)
