@@ -20,7 +20,7 @@ from test_stepper import assert_equal, draw, forward, make_layer, one_by_one
 import catalogue
 from recurra.kernels.compiled import UNAVAILABLE
 from recurra.kernels.stepper import STEPPED, CompiledStepper, StepLayer
-from rounding import assert_rounds_like
+from recurra.testing.rounding import assert_rounds_like
 
 pytestmark = compiled
 EXAMPLES = os.environ.get("RECURRA_EXAMPLES")
