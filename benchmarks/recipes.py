@@ -23,6 +23,7 @@ def recipes(
     seeds: list[int] | None = None,
     output: Path | None = None,
     set_: list[str] | None = None,
+    packed: bool = False,
 ) -> None:
     """Run recipes and print a Markdown table.
 
@@ -39,7 +40,10 @@ def recipes(
         JSON file for the figures of every run.
     set_
         Settings over those of the recipes, as encoder.cell=gru.
+    packed
+        The same models on torch's own LSTM or GRU over packed sequences, in place of Recurra's kernels.
     """
+    program = "benchmarks.packed" if packed else "recurra"
     names = only or ["languages", *sorted(path.stem for path in RECIPES.glob("*.yaml"))]
     results = {}
     rows = []
@@ -47,7 +51,7 @@ def recipes(
         if name != "languages" and (data is None or not (data / name / "train.csv").is_file()):
             print(f"{name}: left out, there is no {name}/train.csv in the data folder", file=sys.stderr)
             continue
-        runs = [_run(name, data, seed, set_ or []) for seed in seeds or [0, 1, 2]]
+        runs = [_run(program, name, data, seed, set_ or []) for seed in seeds or [0, 1, 2]]
         results[name] = runs
         rows.append(_row(name, runs))
         print(rows[-1], file=sys.stderr, flush=True)
@@ -57,10 +61,10 @@ def recipes(
     print("\n".join([head, "| --- |" * 1 + " --- |" * 7, *rows]))
 
 
-def _run(name: str, data: Path | None, seed: int, assignments: list[str]) -> dict[str, Any]:
+def _run(program: str, name: str, data: Path | None, seed: int, assignments: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / name
-        command = [sys.executable, "-m", "recurra", "train", "--output", str(model), "--seed", str(seed), "--quiet"]
+        command = [sys.executable, "-m", program, "train", "--output", str(model), "--seed", str(seed), "--quiet"]
         if name == "languages":
             command.append("languages")
         else:

@@ -101,7 +101,7 @@ def examine() -> dict[str, str | int | bool]:
     import recurra
     from recurra.data.cache import cache_folder
     from recurra.kernels.backend import available_backends
-    from recurra.kernels.compiled import UNAVAILABLE, instruction_set
+    from recurra.kernels.compiled import INSTRUCTION_SET, UNAVAILABLE
 
     facts: dict[str, str | int | bool] = {
         "recurra": recurra.__version__,
@@ -110,7 +110,7 @@ def examine() -> dict[str, str | int | bool]:
         "torch": torch.__version__,
         "instruction set": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "compiled kernels": UNAVAILABLE or f"{instruction_set()} instructions",
+        "compiled kernels": UNAVAILABLE or f"{INSTRUCTION_SET} instructions",
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "mps": torch.backends.mps.is_available(),
         "backends": ", ".join(available_backends()),

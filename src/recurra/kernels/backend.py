@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from recurra.errors import BackendUnavailable, SettingsError, nearest
 from recurra.kernels import compiled_loop
-from recurra.kernels.compiled import UNAVAILABLE, instruction_set
+from recurra.kernels.compiled import INSTRUCTION_SET, UNAVAILABLE
 from recurra.kernels.triton import UNAVAILABLE as NO_TRITON
 
 __all__ = ["BACKENDS", "OPERATIONS", "Choice", "Needs", "available_backends", "check_backend", "choose"]
@@ -114,7 +114,7 @@ def _absence(name: str, device: str | None) -> str | None:
 
 
 def _reason(name: str, operation: str, *, asked: bool, alone: bool, refusals: dict[str, str]) -> str:
-    what = f"{BACKENDS[name]} ({instruction_set()} instructions)" if name == "cpu" else BACKENDS[name]
+    what = f"{BACKENDS[name]} ({INSTRUCTION_SET} instructions)" if name == "cpu" else BACKENDS[name]
     if asked:
         return f"asked for by name: {what}"
     if refusals:

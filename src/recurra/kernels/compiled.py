@@ -26,7 +26,7 @@ except ImportError as error:
 else:
     UNAVAILABLE = None
 
-__all__ = ["UNAVAILABLE", "Arguments", "Gradients", "check_tensor", "instruction_set", "run_backward", "run_forward", "saved_width"]
+__all__ = ["INSTRUCTION_SET", "UNAVAILABLE", "Arguments", "Gradients", "check_tensor", "run_backward", "run_forward", "saved_width"]
 
 _FIELDS, _WEIGHTS = 4, 8
 """Fields of a state and weights of a direction that the extension reads, null where an operation has fewer."""
@@ -81,14 +81,10 @@ class Gradients(NamedTuple):
     reset_states: list[Tensor]
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def instruction_set() -> str:
-    """Name of the instruction set that the kernels use on this machine."""
-    assert _cpu is not None
-    return str(_cpu.instruction_set())
+INSTRUCTION_SET = str(_cpu.instruction_set()) if _cpu is not None else "no"
+"""Name of the instruction set that the kernels use on this machine."""
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def saved_width(operation: str, units: int, dtype: torch.dtype) -> int:
     """Numbers that a real step of one direction saves for the backward pass."""
     lanes: int = (_cpu.vector_bytes() if _cpu is not None else 1) // dtype.itemsize

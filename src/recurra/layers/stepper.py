@@ -168,7 +168,7 @@ class Stepper:
         assert isinstance(self._runner, CompiledStepper)
         threads = f"up to {self._runner.threads} threads" if self._runner.threads > 1 else "one thread"
         folded = ", input products of the tokens looked up" if self._runner.folded else ""
-        return f"cpu: compiled steps over packed weights ({compiled.instruction_set()} instructions, {threads}){folded}"
+        return f"cpu: compiled steps over packed weights ({compiled.INSTRUCTION_SET} instructions, {threads}){folded}"
 
 
 def _refusal(stack: Stack) -> str | None:
