@@ -41,7 +41,7 @@ struct MatrixGradient {
       for (int panel = 0; panel < panels(); ++panel) pack(size, call, direction, k, depth, panel, packed + panel_at(panel));
       for (int first = begin; first < end; first += group_batch) {
         const int count = end - first < group_batch ? end - first : group_batch;
-        gather(d_planes + k * size.d_wide() + d_at + first * W, size.d_wide(), depth, count, gathered, biases + (first - begin) * W);
+        gather_groups(d_planes + k * size.d_wide() + d_at + first * W, size.d_wide(), depth, count, gathered, biases + (first - begin) * W);
         for (int group = 0; group < count; ++group) {
           const Range range = matrix.reads_of((first + group) % vectors() * W, W);
           const int last = (range.begin + range.count - 1) / (panel_vectors * W);
@@ -75,17 +75,6 @@ struct MatrixGradient {
         store(to, load(to) * load(mask + j, matrix.reads - j));
       }
     }
-  }
-
-  // Puts the columns of each of `count` groups together, and adds them to the biases.
-  void gather(const T* from, ptrdiff_t stride, int depth, int count, T* to, T* biases) const {
-    constexpr int W = width<T>;
-    for (int i = 0; i < depth; ++i, from += stride)
-      for (int group = 0; group < count; ++group) {
-        const Vector<T> v = load(from + group * W);
-        store(to + (group * gradient_block + i) * W, v);
-        if (d_b) store(biases + group * W, load(biases + group * W) + v);
-      }
   }
 
   void put(int group, const T* sums, ptrdiff_t stride, const T* biases) const {
