@@ -5,10 +5,8 @@ rows alone. Rows know nothing of each other, so the outputs and input gradients 
 must be what the reference makes of these rows alone, at a small part of the cost, and the input gradients of all
 other rows must be exactly zero.
 
-How far off is allowed follows from the reference itself: its float32 results against its float64 results, as the largest
-difference over the largest value, tensor by tensor. That is one draw of the error that rounding makes here. Another order
-of summation and other approximations of exp and tanh make another draw; `FACTOR` times the reference's, or of one rounding where
-the reference happens to be exact, covers these (torch and ONNX Runtime stay under 5 over the whole grid), while anything left out,
+How far off is allowed follows from the reference's own error in float32, as in the package's tests: see
+`recurra.testing.rounding`. Torch and ONNX Runtime stay within five eighths of it over the whole grid, while anything left out,
 misplaced or mixed up is off by thousands of times as much.
 """
 
@@ -22,14 +20,9 @@ from torch import Tensor
 from benchmarks.kernels.cases import Case, Data, Unable, make_data
 from benchmarks.kernels.contenders import Contender, Layer, make_stack, timed_call
 from recurra.errors import BackendUnavailable
+from recurra.testing.rounding import allowed_error, rounding_errors
 
-__all__ = ["FACTOR", "ROUNDING", "Finding", "Oracle", "RedGate", "check", "compare", "distance", "make_oracle", "refuse"]
-
-FACTOR = 8.0
-"""Times the float32 reference's own error that a contender may be off; see the module."""
-
-ROUNDING = 2.0**-23
-"""One rounding of float32: no tensor is asked to be closer than `FACTOR` of these."""
+__all__ = ["Finding", "Oracle", "RedGate", "check", "compare", "make_oracle", "refuse"]
 
 MOST_ROWS = 6
 """Rows that are compared: the first, the last, the longest, the shortest, and two between."""
@@ -53,18 +46,18 @@ class Oracle(NamedTuple):
         data: its batch, with a gradient to the rows alone.
         rows: (N,) rows that are compared.
         exact: output of these rows, gradient of their inputs, gradients of the weights, in float64.
-        allowed: how far off each may be.
+        allowed: how far off each may be, in the unit of `rounding_error`.
     """
 
     case: Case
     data: Data
     rows: Tensor
     exact: list[Tensor]
-    allowed: list[float]
+    allowed: float
 
 
 class Finding(NamedTuple):
-    """One tensor of a contender against the oracle; errors are the largest difference over the largest value."""
+    """One tensor of a contender against the oracle."""
 
     tensor: str
     error: float
@@ -76,7 +69,7 @@ class Finding(NamedTuple):
         return self.error <= self.allowed
 
     def __str__(self) -> str:
-        return f"{self.tensor}: off by {self.error:.1e} of its largest value, allowed are {self.allowed:.1e}"
+        return f"{self.tensor}: off by {self.error:.1e} of the largest value, allowed are {self.allowed:.1e}"
 
 
 def make_oracle(case: Case, data: Data) -> Oracle:
@@ -88,8 +81,7 @@ def make_oracle(case: Case, data: Data) -> Oracle:
     chosen = _rows(case, data)
     exact = _reference(case, data, chosen, torch.float64)
     rounded = _reference(case, data, chosen, torch.float32)
-    errors = [distance(mine, right) for mine, right in zip(rounded, exact, strict=True)]
-    return Oracle(case, data.only(chosen), chosen, exact, [FACTOR * max(error, ROUNDING) for error in errors])
+    return Oracle(case, data.only(chosen), chosen, exact, allowed_error(rounded, exact))
 
 
 def check(contender: Contender, oracle: Oracle, *, training: bool) -> list[Finding]:
@@ -119,9 +111,8 @@ def compare(values: list[Tensor], oracle: Oracle) -> list[Finding]:
         others = torch.ones(len(dx), dtype=torch.bool).index_fill(0, oracle.rows, value=False)
         if others.any():
             findings.append(Finding("input gradient of rows that have none", float(dx[others].abs().max()), 0.0))
-    for name, mine, right, allowed in zip(names, kept, oracle.exact, oracle.allowed, strict=bool(gradients)):
-        findings.append(Finding(name, distance(mine, right), allowed))
-    return findings
+    errors = rounding_errors(kept, oracle.exact[: len(kept)])
+    return [*findings, *(Finding(name, error, oracle.allowed) for name, error in zip(names, errors, strict=True))]
 
 
 def refuse(name: str, case: Case, findings: list[Finding]) -> None:
@@ -150,9 +141,3 @@ def _reference(case: Case, data: Data, rows: Tensor, dtype: torch.dtype) -> list
         torch.manual_seed(SEED)
         layer = Layer(lambda x: stack(x, lengths=lengths)[0], list(stack.parameters()))
         return timed_call(layer, part, training=True)()
-
-
-def distance(mine: Tensor, right: Tensor) -> float:
-    """The largest difference over the largest value."""
-    largest = float(right.abs().max())
-    return float((mine.double() - right.double()).abs().max()) / (largest or 1.0)

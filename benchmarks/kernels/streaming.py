@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.kernels.cases import GATES, Case, Data, Shape, Unable, make_data, weight_bytes
 from benchmarks.kernels.contenders import make_cells, make_layer, make_stack
-from benchmarks.kernels.gate import FACTOR, ROUNDING, Finding, distance, refuse
+from benchmarks.kernels.gate import Finding, refuse
 from benchmarks.kernels.grid import pick
 from benchmarks.kernels.options import Effort, Options
 from benchmarks.kernels.report import Report, Target, table, times
@@ -28,6 +28,7 @@ from recurra.kernels.compiled import UNAVAILABLE
 from recurra.kernels.stepper import CompiledStepper, StepLayer
 from recurra.layers import Stepper as PackedStepper
 from recurra.layers import torch_weights
+from recurra.testing.rounding import allowed_error, rounding_error
 
 __all__ = ["STEPPERS", "StepRecord", "Stepper", "measure_step", "run_streaming"]
 
@@ -247,7 +248,7 @@ def check_step(step: Stepper, case: Case, data: Data) -> Finding:
         mine = torch.stack([step(x[:, t].contiguous()).clone() for t in range(GATE_STEPS)], 1)
         exact, _ = make_stack(case, data, "reference").double()(x.double())
         rounded, _ = make_stack(case, data, "reference")(x)
-    return Finding("output", distance(mine, exact), FACTOR * max(distance(rounded, exact), ROUNDING))
+    return Finding("output", rounding_error([mine], [exact]), allowed_error([rounded], [exact]))
 
 
 def _ratios(records: list[StepRecord], name: str, streams: int) -> list[float]:

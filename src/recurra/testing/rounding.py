@@ -9,7 +9,7 @@ import torch
 
 from recurra.shapes import Tensor
 
-__all__ = ["allowed_error", "assert_rounds_like", "rounding_error"]
+__all__ = ["allowed_error", "assert_rounds_like", "rounding_error", "rounding_errors"]
 
 FACTOR = 8
 """How much more than the reference another way to compute may round: 2 for the same sums in another order, times 4 for a
@@ -25,15 +25,22 @@ def rounding_error(found: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
     The unit is `CANCELLED` of the largest number of all or more, because what is smaller is what terms of that size left
     of each other, and rounds as they do. Infinite where a number is NaN, or anything but zero in a tensor that is all zero.
     """
-    errors = [0.0]
+    return max(rounding_errors(found, exact), default=0.0)
+
+
+def rounding_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[float]:
+    """The error of each tensor, in the unit of `rounding_error`."""
+    errors = []
     least = CANCELLED * max((float(right.detach().abs().max()) for right in exact if right.numel()), default=0.0)
     for mine, right in zip(found, exact, strict=True):
-        if right.numel():
+        if not right.numel():
+            errors.append(0.0)
+        else:
             largest = float(right.detach().abs().max())
             error = float((mine.detach().double() - right.detach()).abs().max())
             wrong = math.isnan(error) or (error and not largest)
             errors.append(math.inf if wrong else error / max(largest, least) if largest else 0.0)
-    return max(errors)
+    return errors
 
 
 def allowed_error(reference: Sequence[Tensor], exact: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> float:
