@@ -111,7 +111,7 @@ def test_steps_are_those_of_the_recurrence_to_the_last_bit(operation, dtype, fea
 @needs_kernels
 @pytest.mark.parametrize("name", compiled._cpu.instruction_sets() if compiled._cpu else ["none"])
 def test_every_instruction_set_equals_the_reference(name, monkeypatch):
-    before = compiled.instruction_set()
+    before = compiled._cpu.instruction_set()
     compiled._cpu.use_instruction_set(name)
     try:
         layers = make_deep()
