@@ -45,7 +45,7 @@ namespace recurra {
 
 namespace {
 
-constexpr size_t most_kept = size_t{256} << 20;
+constexpr size_t most_kept = size_t{128} << 20;
 constexpr size_t huge_page = size_t{2} << 20;
 
 // Blocks of memory between calls, the latest given last.
@@ -63,7 +63,7 @@ Kept& kept() {
 // Sizes in few classes, so that calls of different shapes find each other's blocks.
 size_t rounded(size_t bytes) {
   size_t step = 64;
-  while (step * 8 < bytes) step *= 2;
+  while (step * 2 < bytes) step *= 2;
   return std::max<size_t>(64, (bytes + step - 1) / step * step);
 }
 
