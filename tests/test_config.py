@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 import yaml
 
-from recurra.config import _AS_WRITTEN, Settings, load_settings, parse_assignment
+from recurra.config import Settings, load_settings, parse_assignment
+from recurra.config.reading import _AS_WRITTEN
 from recurra.errors import SettingsError
 
 

@@ -105,7 +105,7 @@ def test_steps_are_those_of_the_recurrence_to_the_last_bit(operation, dtype, fea
     assert_equal(many.run(x), expected)
     assert_equal(one_by_one(single, x), expected)
     for each in (many, single):
-        assert_equal(each.state, states)
+        assert_equal(each.snapshot(), states)
 
 
 @needs_kernels
@@ -294,16 +294,17 @@ def test_snapshots_forks_and_resets():
     steps.restore(middle)
     forked = steps.fork([3, 0, 3])
     assert_equal(forked.run(x[[3, 0, 3], 9:]), expected[[3, 0, 3]])
-    assert_equal(steps.state, middle)  # a fork has a state of its own
+    assert_equal(steps.snapshot(), middle)  # a fork has a state of its own
     forked.reset([2])
-    assert_equal(tuple(field[2] for part in forked.state for field in part), tuple(field[0] for part in begin for field in part))
+    assert_equal(tuple(field[2] for part in forked.snapshot() for field in part), tuple(field[0] for part in begin for field in part))
     assert_equal(
-        tuple(field[0] for part in forked.fork([0]).state for field in part), tuple(field[0] for part in forked.state for field in part)
+        tuple(field[0] for part in forked.fork([0]).snapshot() for field in part),
+        tuple(field[0] for part in forked.snapshot() for field in part),
     )
     steps.restore(select(middle, torch.tensor([3, 1])), rows=[0, 2])
-    assert_equal(steps.state, select(middle, torch.tensor([3, 1, 1, 3])))
+    assert_equal(steps.snapshot(), select(middle, torch.tensor([3, 1, 1, 3])))
     steps.reset()
-    assert_equal(steps.state, begin)
+    assert_equal(steps.snapshot(), begin)
     with pytest.raises(IndexError, match="no stream 4"):
         steps.restore(select(middle, torch.tensor([3])), rows=[4])
     with pytest.raises(IndexError, match="no stream 4: they are 0 to 3"):

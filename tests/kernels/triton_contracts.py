@@ -276,7 +276,7 @@ def compilation(operation, found):
 
     # The kernels do not run, so what they would fill is whatever was there.
     for chosen, capabilities in ((CASES["plain"], CAPABILITIES[-1:]), (CASES["all, reverse"], CAPABILITIES)):
-        for module in (scan, lstm, layernorm_lstm, slstm):
+        for module in (scan, lstm, layernorm_lstm, slstm, call):
             module.launch = partial(compile_only, capabilities)
         case = make(operation, "cpu", steps=5 if operation != "linear_scan" else 200, hidden=64, dtype=torch.float32)
         options = case.options(*chosen)

@@ -66,8 +66,8 @@ def test_steps_equal_the_whole_sequence(name, way):
     output = torch.stack([single.step(x[:, t].contiguous()) for t in range(11)], 1)
     torch.testing.assert_close(output, expected, rtol=0, atol=EXACT)
     torch.testing.assert_close(torch.cat([many.run(x[:, :4]), many.run(x[:, 4:])], 1), output, rtol=0, atol=0)
-    torch.testing.assert_close(single.state, last, rtol=0, atol=EXACT)
-    assert [type(part) for part in single.state] == [type(part) for part in last]
+    torch.testing.assert_close(single.snapshot(), last, rtol=0, atol=EXACT)
+    assert [type(part) for part in single.snapshot()] == [type(part) for part in last]
     many.restore(last)  # what the stack returned
     again = many.run(x)
     assert not torch.equal(again, output)
@@ -93,7 +93,7 @@ def test_states_are_copied_forked_and_reset(way):
     stack = make("everything").eval()
     x = torch.randn(3, 8, 5, dtype=torch.float64)
     stepper = Stepper(stack, streams=3)
-    begin = stepper.state
+    begin = stepper.snapshot()
     assert all(isinstance(part, LSTMState) for part in begin)
     torch.testing.assert_close(begin, tuple(stack.initial_state(3)), rtol=0, atol=0)
     stepper.run(x)
@@ -109,12 +109,12 @@ def test_states_are_copied_forked_and_reset(way):
     torch.testing.assert_close(stepper.run(x[[1, 0, 0]]), expected[[1, 0, 0]], rtol=0, atol=ROUNDING)
     one = torch.tensor([1])
     stepper.restore(select(snapshot, one), rows=[2])
-    torch.testing.assert_close(select(stepper.state, torch.tensor([2])), select(snapshot, one), rtol=0, atol=0)
+    torch.testing.assert_close(select(stepper.snapshot(), torch.tensor([2])), select(snapshot, one), rtol=0, atol=0)
     stepper.reset([1])
-    torch.testing.assert_close(select(stepper.state, one), select(begin, one), rtol=0, atol=0)
-    assert not torch.equal(stepper.state[0].h[0], begin[0].h[0])
+    torch.testing.assert_close(select(stepper.snapshot(), one), select(begin, one), rtol=0, atol=0)
+    assert not torch.equal(stepper.snapshot()[0].h[0], begin[0].h[0])
     stepper.reset()
-    torch.testing.assert_close(stepper.state, begin, rtol=0, atol=0)
+    torch.testing.assert_close(stepper.snapshot(), begin, rtol=0, atol=0)
     with pytest.raises(IndexError, match="no stream 3: they are 0 to 2"):
         stepper.reset([3])
     with pytest.raises(IndexError, match="no stream 3"):
@@ -122,7 +122,7 @@ def test_states_are_copied_forked_and_reset(way):
     with pytest.raises(ValueError, match="at least one stream"):
         stepper.fork([])
     with pytest.raises(ValueError, match="The state has tensors of the shapes"):
-        stepper.restore(forked.state)
+        stepper.restore(forked.snapshot())
 
 
 def test_later_changes_of_the_stack_do_not_reach_it(way):
@@ -197,7 +197,7 @@ def test_it_says_what_steps():
 @needs_kernels
 def test_a_named_backend_steps_or_says_why():
     stack = Stack("gru", 3, 4, backend="cpu")
-    assert isinstance(Stepper(stack).state[0], GRUState)
+    assert isinstance(Stepper(stack).snapshot()[0], GRUState)
     with pytest.raises(BackendUnavailable, match=r"no compiled steps of this stack: .*bfloat16"):
         Stepper(stack.bfloat16())
 

@@ -168,7 +168,8 @@ _LARGE = 2**21
 def _room(dtype: torch.dtype, *shape: int) -> Tensor:
     """A tensor of this shape, with whatever is in it."""
     size = math.prod(shape) * dtype.itemsize
-    if size < _LARGE or _cpu is None:
+    assert _cpu is not None, UNAVAILABLE
+    if size < _LARGE:
         return torch.empty(shape, dtype=dtype)
     return torch.from_numpy(_cpu.room(size)).view(dtype).view(shape)
 

@@ -15,18 +15,17 @@ import torch
 from recurra.errors import BackendUnavailable
 from recurra.kernels import compiled
 from recurra.kernels.loop import RecurrentWeights
+from recurra.kernels.signatures import SIGNATURES
 from recurra.kernels.state import ElmanState, GRUState, LSTMState
 from recurra.shapes import Float, Tensor
 
-__all__ = ["FOLDED_BYTES", "STEPPED", "CompiledStepper", "StepLayer", "check_input"]
+__all__ = ["FOLDED_BYTES", "STEPPED", "CompiledStepper", "StepLayer", "check_fork", "check_input", "check_rows", "check_sizes"]
 
 STEPPED: dict[str, type[Any]] = {"elman": ElmanState, "elman_relu": ElmanState, "lstm": LSTMState, "gru": GRUState}
 """Operations that have compiled steps, and their states."""
 
 FOLDED_BYTES = 2**27
 """Most memory for an embedding's products with the input weights. A step then reads one row of them, and no input weights."""
-
-_GATES = {"elman": 1, "elman_relu": 1, "lstm": 4, "gru": 3}
 
 
 class StepLayer(NamedTuple):
@@ -99,7 +98,7 @@ class CompiledStepper:
         self._tokens = embedding is not None
         self._features, wide = layers[0].sizes
         rows = 0 if embedding is None else len(embedding)
-        self.folded = 0 < rows * _GATES[layers[0].operation] * wide * dtype.itemsize <= FOLDED_BYTES
+        self.folded = 0 < rows * SIGNATURES[layers[0].operation].gates * wide * dtype.itemsize <= FOLDED_BYTES
         kept = [[_plain(tensor) for tensor in (*layer.weights, *(layer.norm or ()))] for layer in layers]
         vectors = torch.empty(0) if embedding is None else _plain(embedding)
         self._steps = _cpu.make_stepper(
@@ -188,13 +187,8 @@ class CompiledStepper:
         """Read all packed weights once, on the threads of a step, and nothing else: the time that a step is measured against."""
         self._steps.read_weights()
 
-    @property
-    def state(self) -> tuple[Any, ...]:
-        """A copy of the state of every layer, as a stack has it: NamedTuples of (S, H)."""
-        return self.snapshot()
-
     def snapshot(self) -> tuple[Any, ...]:
-        """A copy of the state of every layer: NamedTuples of (S, H), what `restore` and `recurra.cells.state` take."""
+        """A copy of the state of every layer: NamedTuples of (S, H), what a stack, `restore` and `recurra.cells.state` take."""
         numbers = self._tensor.new_empty(self.streams, self._steps.state_numbers)
         self._steps.read_state(numbers.data_ptr())
         state, at = [], 0
@@ -217,7 +211,7 @@ class CompiledStepper:
             IndexError: there is no such stream.
         """
         chosen = range(self.streams) if rows is None else rows
-        self._check_rows(chosen)
+        check_rows(chosen, self.streams)
         fields = [field for part in snapshot for field in part]
         expected = [(len(chosen), hidden) for operation, hidden in self._layers for _ in STEPPED[operation]._fields]
         if [tuple(field.shape) for field in fields] != expected:
@@ -236,9 +230,7 @@ class CompiledStepper:
         Raises:
             IndexError: there is no such stream.
         """
-        self._check_rows(rows)
-        if not rows:
-            raise ValueError("A fork needs at least one stream: name the rows to copy.")
+        check_fork(rows, self.streams)
         made = object.__new__(CompiledStepper)
         made.__dict__.update(self.__dict__)
         made._steps = self._steps.fork(len(rows))
@@ -255,18 +247,13 @@ class CompiledStepper:
             IndexError: there is no such stream.
         """
         if rows is not None:
-            self._check_rows(rows)
+            check_rows(rows, self.streams)
         self._write(range(self.streams) if rows is None else rows, self._initial)
 
     def _write(self, rows: Sequence[int], numbers: Tensor) -> None:
         """The state of some streams: one row for each, or one for all."""
         numbers = numbers.detach().to("cpu", self.dtype).contiguous()
         self._steps.write_state(list(rows), numbers.data_ptr(), numbers.shape[1] if numbers.ndim == 2 else 0)
-
-    def _check_rows(self, rows: Sequence[int]) -> None:
-        for row in rows:
-            if not 0 <= row < self.streams:
-                raise IndexError(f"There is no stream {row}: they are 0 to {self.streams - 1}.")
 
     def _converted(self, x: Tensor, *, many: bool) -> Tensor:
         check_input(x, self.streams, None if self._tokens else self._features, many=many)
@@ -307,22 +294,56 @@ def check_input(x: Tensor, streams: int, features: int | None, *, many: bool) ->
         raise ValueError(f"This stepper reads tokens, which are whole numbers, not {x.dtype}.")
 
 
+def check_rows(rows: Sequence[int], streams: int) -> None:
+    """Refuse streams that are not there.
+
+    Raises:
+        IndexError: there is no such stream.
+    """
+    for row in rows:
+        if not 0 <= row < streams:
+            raise IndexError(f"There is no stream {row}: they are 0 to {streams - 1}.")
+
+
+def check_fork(rows: Sequence[int], streams: int) -> None:
+    """Refuse a fork of no streams, or of streams that are not there.
+
+    Raises:
+        ValueError: no stream.
+        IndexError: there is no such stream.
+    """
+    check_rows(rows, streams)
+    if not rows:
+        raise ValueError("A fork needs at least one stream: name the rows to copy.")
+
+
+def check_sizes(streams: int, embedding: Tensor | None, features: int) -> None:
+    """Refuse a stepper of no streams, or an embedding that does not fit.
+
+    Raises:
+        ValueError: no stream, or vectors of another width than F, or none.
+    """
+    if streams < 1:
+        raise ValueError(f"A stepper needs at least one stream, not {streams}.")
+    if embedding is not None and (embedding.ndim != 2 or embedding.shape[1] != features or not len(embedding)):
+        raise ValueError(f"The embedding must be of shape (V, {features}), not {tuple(embedding.shape)}.")
+
+
 def _check_layers(layers: Sequence[StepLayer], dtype: torch.dtype | None, streams: int, embedding: Tensor | None) -> None:
     """Whatever the kernels take on trust."""
-    if not layers or streams < 1:
-        raise ValueError(f"A stepper needs at least one layer and one stream, not {len(layers)} and {streams}.")
+    if not layers:
+        raise ValueError("A stepper needs at least one layer.")
     if dtype not in {torch.float32, torch.float64}:
         raise TypeError(f"Compiled steps are of float32 or float64, not of {dtype}.")
     features = layers[0].sizes[0]
-    if embedding is not None and (embedding.ndim != 2 or embedding.shape[1] != features or not len(embedding)):
-        raise ValueError(f"The embedding must be of shape (V, {features}), not {tuple(embedding.shape)}.")
+    check_sizes(streams, embedding, features)
     if embedding is not None and embedding.dtype != dtype:
         raise TypeError(f"The embedding is of {embedding.dtype} and the layers of {dtype}.")
     for number, layer in enumerate(layers):
         if layer.operation not in STEPPED:
             raise ValueError(f"There are no compiled steps of {layer.operation!r}, only of {', '.join(STEPPED)}.")
         width, hidden = layer.sizes
-        wide, fields = _GATES[layer.operation] * hidden, STEPPED[layer.operation]._fields
+        wide, fields = SIGNATURES[layer.operation].gates * hidden, STEPPED[layer.operation]._fields
         expected = [(wide, features), (wide, hidden), (wide,), (wide,), *[(hidden,)] * (len(layer.initial) + 2 * (layer.norm is not None))]
         tensors = [*layer.weights, *layer.initial, *(layer.norm or ())]
         if [tuple(tensor.shape) for tensor in tensors] != expected:

@@ -15,7 +15,7 @@ from recurra.cells.state import clone, map_state, reset, select
 from recurra.errors import BackendUnavailable, SettingsError
 from recurra.kernels import compiled
 from recurra.kernels.loop import RecurrentWeights
-from recurra.kernels.stepper import STEPPED, CompiledStepper, StepLayer, check_input
+from recurra.kernels.stepper import STEPPED, CompiledStepper, StepLayer, check_fork, check_input, check_rows, check_sizes
 from recurra.layers.embedding import Embedding
 from recurra.layers.stack import Stack
 from recurra.shapes import Float, Tensor
@@ -55,10 +55,7 @@ class Stepper:
                 "Train one with bidirectional=False."
             )
         vectors = embedding.weight if isinstance(embedding, Embedding) else embedding
-        if streams < 1:
-            raise ValueError(f"A stepper needs at least one stream, not {streams}.")
-        if vectors is not None and (vectors.ndim != 2 or vectors.shape[1] != stack.input_size or not len(vectors)):
-            raise ValueError(f"The embedding must be of shape (V, {stack.input_size}), not {tuple(vectors.shape)}.")
+        check_sizes(streams, vectors, stack.input_size)
         refusal = _refusal(stack)
         if refusal and any(getattr(cell, "backend", "auto") == "cpu" for cell in stack.cells):
             raise BackendUnavailable(f"There are no compiled steps of this stack: {refusal}. Use backend 'auto', or another that is named.")
@@ -117,13 +114,8 @@ class Stepper:
         """
         return self._runner.run(x)
 
-    @property
-    def state(self) -> tuple[Any, ...]:
-        """A copy of the state, in the form that the stack takes and returns."""
-        return self._runner.snapshot()
-
     def snapshot(self) -> tuple[Any, ...]:
-        """A copy of the state to go back to; `recurra.cells.state.select` reorders its streams."""
+        """A copy of the state, in the form that the stack takes and returns; `recurra.cells.state.select` reorders its streams."""
         return self._runner.snapshot()
 
     def restore(self, snapshot: tuple[Any, ...], rows: Sequence[int] | None = None) -> None:
@@ -258,12 +250,13 @@ class _StackSteps:
         return clone(self._state)
 
     def restore(self, snapshot: tuple[Any, ...], rows: Sequence[int] | None = None) -> None:
-        chosen = self._checked(range(self.streams) if rows is None else rows)
+        chosen = range(self.streams) if rows is None else rows
+        check_rows(chosen, self.streams)
         mine = [(len(chosen), *field.shape[1:]) for part in self._state for field in part]
         given = [tuple(field.shape) for part in snapshot for field in part]
         if mine != given:
             raise ValueError(f"The state has tensors of the shapes {given}, and this stepper's state {mine}.")
-        places = torch.tensor(chosen)
+        places = torch.tensor(list(chosen))
 
         def put(field: Tensor, new: Tensor) -> Tensor:
             return field.index_copy(0, places.to(field.device), new.to(field))
@@ -271,23 +264,18 @@ class _StackSteps:
         self._state = map_state(put, self._state, snapshot)
 
     def fork(self, rows: Sequence[int]) -> _StackSteps:
-        if not rows:
-            raise ValueError("A fork needs at least one stream: name the rows to copy.")
-        chosen = torch.tensor(self._checked(rows))
+        check_fork(rows, self.streams)
+        chosen = torch.tensor(list(rows))
         made = object.__new__(_StackSteps)
         made.__dict__.update(self.__dict__, streams=len(rows), _state=select(self._state, chosen))
         return made
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
+        chosen = range(self.streams) if rows is None else rows
+        check_rows(chosen, self.streams)
         where = torch.zeros(self.streams, dtype=torch.bool)
-        where[list(range(self.streams)) if rows is None else self._checked(rows)] = True
+        where[list(chosen)] = True
         with torch.no_grad():
             initial = clone(self._stack.initial_state(self.streams))
             like = next(self._stack.parameters(), torch.empty(0))
             self._state = reset(self._state, where.to(like.device), initial)
-
-    def _checked(self, rows: Sequence[int]) -> list[int]:
-        for row in rows:
-            if not 0 <= row < self.streams:
-                raise IndexError(f"There is no stream {row}: they are 0 to {self.streams - 1}.")
-        return list(rows)

@@ -218,7 +218,7 @@ class Stream:
         stepper = self._stepper if everyone else self._stepper.fork(running)
         outputs = stepper.step(inputs[:, 0])[:, None] if tokens.shape[1] == 1 else stepper.run(inputs)
         if not everyone:
-            self._stepper.restore(stepper.state, running)
+            self._stepper.restore(stepper.snapshot(), running)
         steps = outputs.astype(np.float64)
         rows = slice(None) if everyone else running
         self.steps[rows] += tokens.shape[1]

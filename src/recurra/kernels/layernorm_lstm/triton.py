@@ -16,7 +16,7 @@ from recurra.kernels.layernorm_lstm.reference import LayerNormLSTMWeights
 from recurra.kernels.loop import RecurrentNoise, Resets, run_loop
 from recurra.kernels.normalization import EPSILON, normalize
 from recurra.kernels.state import LSTMState
-from recurra.kernels.triton.call import Arguments, Gradients, d_weights, grid, run_arguments, work_states, zeros_in_padding
+from recurra.kernels.triton.call import Arguments, Gradients, d_weights, grid, run_arguments, state_gradients, work_states, zeros_in_padding
 from recurra.kernels.triton.functions import (
     block_of_rows,
     carry_back,
@@ -73,13 +73,12 @@ def backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tensor, 
     planes, statistics = _parts(given, saved)
     d_gates, d_products = (zeros_in_padding(given, *given.gates.shape) for _ in range(2))
     d_squashed = zeros_in_padding(given, *output.shape)
-    d_states = d_last.clone(memory_format=torch.contiguous_format)
-    d_begin = None if given.begin is None else torch.zeros_like(d_states)
-    filled = {"d_gates": d_gates, "d_products": d_products, "d_squashed": d_squashed, "d_states": d_states, "d_begin": d_begin}
+    states = state_gradients(given, d_last)
+    filled = {"d_gates": d_gates, "d_products": d_products, "d_squashed": d_squashed, **states}
     read = {"norms": given.norms, "saved": planes, "statistics": statistics, "d_output": d_output.contiguous()}
     launch(_backward_kernel, grid(given), **read, **filled, **run_arguments(given))
     d_norms = _d_norms(planes, statistics, d_gates, d_squashed)
-    return Gradients(d_gates, d_weights(given, output, d_products), d_norms, d_states, d_begin)
+    return Gradients(d_gates, d_weights(given, output, d_products), d_norms, *states.values())
 
 
 def composed(

@@ -10,7 +10,7 @@ import torch
 from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
 from recurra.kernels.slstm.reference import slstm_reference
 from recurra.kernels.state import SLSTMState
-from recurra.kernels.triton.call import Arguments, Gradients, d_weights, grid, run_arguments, work_states, zeros_in_padding
+from recurra.kernels.triton.call import Arguments, Gradients, from_gates, grid, launch_backward, run_arguments, work_states
 from recurra.kernels.triton.functions import (
     block_of_rows,
     carry_back,
@@ -60,19 +60,13 @@ def forward(given: Arguments, output: Tensor, last: Tensor, saved: Tensor | None
 
 def backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tensor, d_last: Tensor) -> Gradients:
     """Gradients of everything that `forward` was given."""
-    d_gates = zeros_in_padding(given, *given.gates.shape)
-    d_states = d_last.clone(memory_format=torch.contiguous_format)
-    d_begin = None if given.begin is None else torch.zeros_like(d_states)
-    tensors = {"saved": saved, "d_output": d_output.contiguous(), "d_gates": d_gates, "d_states": d_states, "d_begin": d_begin}
-    launch(_backward_kernel, grid(given), **tensors, **_expectation(given), **run_arguments(given))
-    return Gradients(d_gates, d_weights(given, output, d_gates), None, d_states, d_begin)
+    return launch_backward(_backward_kernel, given, (output, saved, d_output, d_last), **_expectation(given))
 
 
-def composed(gates: Tensor, state: SLSTMState, w_hh: Tensor, norms: Tensor | None, **options: Any) -> tuple[Tensor, SLSTMState]:
+def composed(gates: Tensor, state: SLSTMState, w_hh: Tensor, norms: None, **options: Any) -> tuple[Tensor, SLSTMState]:
     """The same recurrence of operations that can be differentiated again."""
-    zeros = w_hh.new_zeros(len(w_hh))
-    identity = torch.eye(len(w_hh), dtype=w_hh.dtype, device=w_hh.device)
-    return slstm_reference(gates, state, RecurrentWeights(identity, w_hh, zeros, zeros), **options)
+    found: tuple[Tensor, SLSTMState] = from_gates(slstm_reference, gates, state, w_hh, **options)
+    return found
 
 
 def _expectation(given: Arguments) -> dict[str, Any]:

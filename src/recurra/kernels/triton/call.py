@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
 from recurra.kernels.linear_scan.previous import previous_steps
-from recurra.kernels.triton.language import blocks, power_of_two
+from recurra.kernels.loop import RecurrentWeights
+from recurra.kernels.triton.language import blocks, launch, power_of_two
 from recurra.shapes import Tensor
 
-__all__ = ["Arguments", "Gradients", "d_weights", "grid", "run_arguments", "work_states", "zeros_in_padding"]
+__all__ = [
+    "Arguments",
+    "Gradients",
+    "d_weights",
+    "from_gates",
+    "grid",
+    "launch_backward",
+    "run_arguments",
+    "state_gradients",
+    "work_states",
+    "zeros_in_padding",
+]
 
 ROWS = 16
 """Most rows of a program: fewest that a tensor core takes. Not tuned."""
@@ -133,3 +146,31 @@ def d_weights(given: Arguments, output: Tensor, d_products: Tensor) -> Tensor:
         return d_products.flatten(0, 1).mT @ read.flatten(0, 1)
     d_products, read = d_products.view(*read.shape[:2], 4, -1, size), read.view(*read.shape[:2], -1, size)
     return torch.einsum("btgki,btkj->gkij", d_products, read).reshape(given.w_hh.shape)
+
+
+def state_gradients(given: Arguments, d_last: Tensor) -> dict[str, Any]:
+    """Where the kernels keep the gradients of the states, from those of the last ones on, and of what resets begin with."""
+    d_states = d_last.clone(memory_format=torch.contiguous_format)
+    return {"d_states": d_states, "d_begin": None if given.begin is None else torch.zeros_like(d_states)}
+
+
+def launch_backward(kernel: Any, given: Arguments, tensors: tuple[Tensor, Tensor, Tensor, Tensor], **constants: Any) -> Gradients:
+    """The way back of a recurrence whose gates are sums: their gradients are those of the recurrent products as well.
+
+    Args:
+        kernel: what runs.
+        given: what the recurrence was given.
+        tensors: outputs, what was saved, gradients of the outputs and of the last states.
+        constants: more that the kernel takes.
+    """
+    output, saved, d_output, d_last = tensors
+    d_gates, states = zeros_in_padding(given, *given.gates.shape), state_gradients(given, d_last)
+    read = {"saved": saved, "d_output": d_output.contiguous()}
+    launch(kernel, grid(given), **read, d_gates=d_gates, **states, **constants, **run_arguments(given))
+    return Gradients(d_gates, d_weights(given, output, d_gates), None, *states.values())
+
+
+def from_gates(reference: Callable[..., Any], gates: Tensor, state: Any, w_hh: Tensor, **options: Any) -> Any:
+    """A reference recurrence whose inputs already are what they add to the gates: it can be differentiated again."""
+    zeros, identity = w_hh.new_zeros(len(w_hh)), torch.eye(len(w_hh), dtype=w_hh.dtype, device=w_hh.device)
+    return reference(gates, state, RecurrentWeights(identity, w_hh, zeros, zeros), **options)

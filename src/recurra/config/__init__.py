@@ -1,0 +1,33 @@
+"""Every setting of a run: the only home of defaults.
+
+One tree of pydantic models. It is read from a YAML file, from `--set encoder.hidden_size=256` and from Python
+dictionaries, saved in every model folder, and exported as a JSON schema for editors (`recurra settings --schema`).
+Unknown keys are errors with the nearest name. This room knows no other room but the errors.
+"""
+
+from __future__ import annotations
+
+from recurra.config.group import ColumnType
+from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
+from recurra.config.network import EncoderSettings, HeadSettings
+from recurra.config.reading import load_settings, parse_assignment
+from recurra.config.settings import Settings
+from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
+
+__all__ = [
+    "AugmentationSettings",
+    "ColumnType",
+    "DataSettings",
+    "EmbeddingSettings",
+    "EncoderSettings",
+    "EvaluationSettings",
+    "HeadSettings",
+    "LoggingSettings",
+    "OptimizerSettings",
+    "ScheduleSettings",
+    "Settings",
+    "TextSettings",
+    "TrainingSettings",
+    "load_settings",
+    "parse_assignment",
+]

@@ -1,0 +1,31 @@
+"""What every group of settings has in common, and the types of their values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+__all__ = ["ColumnType", "Group", "Positive", "Probability", "Share", "Text"]
+
+ColumnType = Literal["text", "tokens", "category", "number", "ignore"]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+def as_text(value: Any) -> Any:
+    """A name or label that Python holds as a number or a truth value, as the text it has in a table."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+Text = Annotated[str, BeforeValidator(as_text)]
+"""A column, a label or another name: 1 and true are names too."""
+
+
+class Group(BaseModel):
+    """Settings that belong together: frozen, and no others are allowed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)

@@ -1,0 +1,217 @@
+"""Settings from YAML files, dictionaries and `group.name=value`, and errors that name the nearest setting."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from recurra.config.settings import Settings
+from recurra.errors import SettingsError, nearest
+
+if TYPE_CHECKING:
+    import yaml
+
+__all__ = ["load_settings", "parse_assignment"]
+
+_AS_WRITTEN = (
+    "target",
+    "data.types",
+    "data.join",
+    "data.columns",
+    "data.group",
+    "data.time",
+    "data.ignore_labels",
+    "data.label_separator",
+    "text.vectors",
+    "training.monitor",
+    "logging.wandb",
+    "logging.mlflow",
+)
+"""Settings that hold names or labels: in YAML, too, they are the text that was written, be it 1e5, 007 or True."""
+_MERGED = (("data", "types"), ("data", "join"))
+"""Dictionaries that a later source adds to; all others it replaces."""
+
+
+def parse_assignment(assignment: str) -> tuple[str, Any]:
+    """`"encoder.hidden_size=256"` as `("encoder.hidden_size", 256)`; the value is read as YAML, names and labels as they are written.
+
+    Raises:
+        SettingsError: there is no `=`, or the value is not YAML.
+    """
+    import yaml
+
+    key, equals, value = assignment.partition("=")
+    if not equals or not key.strip():
+        raise SettingsError(f"{assignment!r} is not a setting: write it as group.name=value, for example encoder.hidden_size=256.")
+    try:
+        return key.strip(), _load_yaml(value, key.strip())
+    except yaml.YAMLError as error:
+        raise SettingsError(f"The value of {key!r} cannot be read as YAML: {value!r} ({error}).") from error
+
+
+def load_settings(*sources: str | Path | Mapping[str, Any] | Settings | None) -> Settings:
+    """Settings from files and dictionaries; what comes later replaces what came before.
+
+    Args:
+        sources: paths of YAML (or JSON) files, nested dictionaries, flat ones with dotted keys
+            (`{"encoder.hidden_size": 256}`), or `Settings`. None is skipped.
+
+    Raises:
+        SettingsError: a file is missing or not YAML, a key is unknown (with the nearest name), a value is out of range.
+    """
+    merged: dict[str, Any] = {}
+    for source in sources:
+        if source is None:
+            continue
+        if isinstance(source, Settings):
+            given: Mapping[str, Any] = source.model_dump(exclude_unset=True)
+        elif isinstance(source, (str, Path)):
+            given = _read_yaml(Path(source))
+        elif isinstance(source, Mapping):
+            given = source
+        else:
+            raise SettingsError(f"Settings are a dictionary, a `Settings` or the path of a YAML file, not {source!r}.")
+        _merge(merged, _nested(given))
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        content = _load_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"The settings file {str(path)!r} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The settings file {str(path)!r} is not YAML: {error}.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"The settings file {str(path)!r} must hold `group: {{name: value}}`, not a {type(content).__name__}.")
+    return content
+
+
+def _load_yaml(text: str, path: str = "") -> Any:
+    """YAML with the numbers and truth values of version 1.2 (core schema); `path` is the setting that the text is the value of.
+
+    Version 1.1, PyYAML's own, takes `on` and `no` for truth values, `2024-01-01` for a date and `1e-3` for a text.
+    """
+    loader = _yaml_loader()(text)
+    try:
+        node = loader.get_single_node()
+        _keep_text(node, path, set())
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+@cache
+def _yaml_loader() -> type[yaml.SafeLoader]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML 1.2, core schema, and merge keys."""
+
+        yaml_implicit_resolvers = {}  # noqa: RUF012 # as the base class has it; not its own, which are those of 1.1
+
+        def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+            return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    for kind, pattern, first in (
+        ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
+        ("bool", "true|True|TRUE|false|False|FALSE", list("tTfF")),
+        ("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+        ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.0123456789")),
+        ("merge", "<<", ["<"]),
+    ):
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), first)
+    return Loader
+
+
+def _keep_text(node: yaml.Node | None, path: str, seen: set[int]) -> None:
+    """Make text of all keys, and of the values of settings that hold names. `seen`: an alias may lead back or be met very often."""
+    import yaml
+
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                key.tag = "tag:yaml.org,2002:str"
+            _keep_text(value, f"{path}.{key.value}".lstrip("."), seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _keep_text(value, path, seen)
+    elif node.tag != "tag:yaml.org,2002:null" and any(f"{path}.".startswith(f"{name}.") for name in _AS_WRITTEN):
+        node.tag = "tag:yaml.org,2002:str"
+
+
+def _nested(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys at the top level become nested dictionaries."""
+    nested: dict[str, Any] = {}
+    for key, value in source.items():
+        group, dot, rest = str(key).partition(".")
+        _merge(nested, {group: _nested({rest: value})} if dot else {group: value})
+    return nested
+
+
+def _merge(into: dict[str, Any], other: Mapping[str, Any], path: tuple[str, ...] = ()) -> None:
+    """`other` over `into`, groups key by key, and the dictionaries of columns too: any other dictionary that is a value replaces."""
+    for key, value in other.items():
+        here = (*path, key)
+        if isinstance(value, Mapping) and (here in _MERGED or (not path and key in Settings.model_fields)):
+            known = into.get(key)
+            into[key] = dict(known) if isinstance(known, Mapping) else {}
+            _merge(into[key], value, here)
+        else:
+            into[key] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """Pydantic's errors in one line each, with the nearest name for an unknown key."""
+    lines = []
+    for item in error.errors():
+        path = [str(part) for part in item["loc"]]
+        if item["type"] == "extra_forbidden":
+            lines.append(f"There is no setting {'.'.join(path)!r}.{_nearest_setting(path)}")
+        else:
+            given = "" if item["type"] == "value_error" or not path else f" (given: {json.dumps(item['input'], default=str)})"
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{'.'.join(path)}: {message}{given}." if path else message)
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _nearest_setting(path: list[str]) -> str:
+    model: type[BaseModel] = Settings
+    for part in path[:-1]:
+        annotation = model.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ""
+        model = annotation
+    group = ".".join(path[:-1])
+    hint = nearest(path[-1], model.model_fields)
+    if hint:
+        return hint.replace("'", f"'{group}.", 1) if group else hint
+    homes = [f"{group}.{path[-1]}" for group in _groups() if path[-1] in _groups()[group]]
+    if homes:
+        return f" Did you mean {homes[0]!r}?"
+    return f" Known here: {', '.join(model.model_fields)}."
+
+
+def _groups() -> dict[str, Iterable[str]]:
+    return {
+        name: field.annotation.model_fields
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }

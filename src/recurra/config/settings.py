@@ -1,0 +1,38 @@
+"""The tree of all settings."""
+
+from __future__ import annotations
+
+from pydantic import model_validator
+
+from recurra.config.group import Group, Text
+from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
+from recurra.config.network import EncoderSettings, HeadSettings
+from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
+
+__all__ = ["Settings"]
+
+
+class Settings(Group):
+    """All settings of a run."""
+
+    target: Text | None = None
+    """The column to predict."""
+    data: DataSettings = DataSettings()
+    text: TextSettings = TextSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    head: HeadSettings = HeadSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        if self.data.validation_share + self.data.test_share >= 1.0:
+            raise ValueError("data.validation_share and data.test_share leave no rows to train on: their sum must be under 1")
+        if self.data.group and self.data.time:
+            raise ValueError("data.group and data.time cannot both decide the split: give one of them")
+        return self
