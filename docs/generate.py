@@ -26,7 +26,7 @@ API: dict[str, tuple[str, list[str]]] = {
         "Train, load, predict",
         [
             "recurra.training.train.train",
-            "recurra.model.model.load",
+            "recurra.model.load.load",
             "recurra.model.model.Model",
             "recurra.model.model.Prediction",
             "recurra.model.stream.Stream",

@@ -20,7 +20,7 @@ _HOMES = {
     "RecurrentRegressor": "recurra.estimators",
     "Settings": "recurra.config",
     "accelerate": "recurra.layers.acceleration",
-    "load": "recurra.model.model",
+    "load": "recurra.model.load",
     "load_settings": "recurra.config",
     "train": "recurra.training.train",
 }
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from recurra.errors import RecurraError
     from recurra.estimators import RecurrentClassifier, RecurrentRegressor
     from recurra.layers.acceleration import accelerate
-    from recurra.model.model import Model, load
+    from recurra.model.load import load
+    from recurra.model.model import Model
     from recurra.training.train import train
 
 

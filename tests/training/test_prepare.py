@@ -14,7 +14,7 @@ from recurra.config import load_settings
 from recurra.data.read import read
 from recurra.data.split import Part
 from recurra.errors import DataError, EmptyData, MissingColumn, RowError, SettingsError
-from recurra.training.prepare import Prepared, Rows, make_plan, prepare
+from recurra.training.tables.prepare import Prepared, Rows, make_plan, prepare
 
 
 def prepared(data: Any, target: str | None = "label", *, validation: Any = None, test: Any = None, **settings: Any) -> Prepared:

@@ -20,7 +20,7 @@ import recurra
 from jobs import ENVIRONMENT, SMALL, csv, rows, train
 from recurra.data.loader import Loader
 from recurra.errors import OutputExists, SettingsError, TrainingInterrupted
-from recurra.model.model import load
+from recurra.model.load import load
 from recurra.training.train import plan
 
 pytestmark = pytest.mark.usefixtures("quiet_report")

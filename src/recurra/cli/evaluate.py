@@ -38,7 +38,7 @@ def evaluate(
     output
         Also write the metrics to this JSON file.
     """
-    from recurra.model.model import load
+    from recurra.model.load import load
 
     metrics = load(model).evaluate([data, *more] if more else data, on_error=on_error)
     if output is not None:

@@ -42,9 +42,12 @@ def predict(
     """
     from recurra.cli.output import write_predictions
     from recurra.errors import EmptyData, SettingsError
-    from recurra.model.model import load
+    from recurra.model.load import load
+    from recurra.model.model import Model
 
     chosen = load(model)
+    if not isinstance(chosen, Model):
+        raise SettingsError(f"{model!r} predicts nothing row by row: use `recurra {chosen.command} {model} ...`.")
     if data.startswith("--"):
         raise SettingsError(
             f"There is no option {data!r}: see `recurra predict --help`. A text that starts so can come on standard input (-)."

@@ -10,7 +10,7 @@ from __future__ import annotations
 from recurra.config.group import ColumnType
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
 from recurra.config.network import EncoderSettings, HeadSettings
-from recurra.config.reading import load_settings, parse_assignment
+from recurra.config.reading import load_settings, parse_assignment, saved_settings
 from recurra.config.settings import Settings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 
@@ -30,4 +30,5 @@ __all__ = [
     "TrainingSettings",
     "load_settings",
     "parse_assignment",
+    "saved_settings",
 ]

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from recurra.config.settings import Settings
+from recurra.config.tasks import TASK_DEFAULTS, UNUSED_SETTINGS, task_of
 from recurra.errors import SettingsError, nearest
 
 if TYPE_CHECKING:
     import yaml
 
-__all__ = ["load_settings", "parse_assignment"]
+__all__ = ["load_settings", "parse_assignment", "saved_settings"]
 
 _AS_WRITTEN = (
     "target",
@@ -78,10 +79,40 @@ def load_settings(*sources: str | Path | Mapping[str, Any] | Settings | None) ->
         else:
             raise SettingsError(f"Settings are a dictionary, a `Settings` or the path of a YAML file, not {source!r}.")
         _merge(merged, _nested(given))
+    task = task_of(merged)
+    _refuse_unused(merged, task)
+    defaults = _nested(TASK_DEFAULTS.get(task, {}))
+    _merge(defaults, merged)
+    return saved_settings(defaults)
+
+
+def saved_settings(saved: Mapping[str, Any]) -> Settings:
+    """Settings as a model folder holds them: all are there, those of other tasks too.
+
+    Raises:
+        SettingsError: a key is unknown, or a value is out of range.
+    """
     try:
-        return Settings.model_validate(merged)
+        return Settings.model_validate(saved)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
+
+
+def _refuse_unused(given: Mapping[str, Any], task: str) -> None:
+    """Nothing is accepted and ignored: what another task's settings say, this one would not do.
+
+    Raises:
+        SettingsError: a setting has another value than its default and no effect on this task.
+    """
+    defaults = Settings().model_dump(mode="json")
+    for group, values in given.items():
+        for name, value in values.items() if isinstance(values, Mapping) else ((None, values),):
+            path = group if name is None else f"{group}.{name}"
+            if not any(path == unused or path.startswith(f"{unused}.") for unused in UNUSED_SETTINGS.get(task, ())):
+                continue
+            default = defaults.get(group)
+            if value != (default if name is None or not isinstance(default, Mapping) else default.get(name)):
+                raise SettingsError(f"{path} has no effect on the task {task!r}: leave it out.")
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

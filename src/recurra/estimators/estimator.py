@@ -194,9 +194,11 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         assert settings.target is not None
         table = inputs.frame.with_columns(target.values.alias(settings.target))
         try:
-            self.model_: Model = train(table, settings=settings, show=print_line if self.verbose else None)
+            model = train(table, settings=settings, show=print_line if self.verbose else None)
         except TrainingInterrupted as interruption:
             raise KeyboardInterrupt(str(interruption)) from interruption  # or a grid search would go on with the next fit
+        assert isinstance(model, Model), "X and y are rows with a target"
+        self.model_ = model
         self._columns = inputs.frame.columns
         self.history_: list[dict[str, float]] = self.model_.run["training"]["history"]
 

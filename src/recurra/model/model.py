@@ -1,38 +1,33 @@
-"""A trained model: predict, evaluate, save, load, share.
+"""A trained model of the rows of a table: predict, evaluate, stream.
 
-Not inside: training (`recurra.train`), and how the folder is written (`recurra.model.folder`).
+Not inside: training (`recurra.train`), saving and sharing (`trained`), loading (`load`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
-import torch
 
-from recurra.config import Settings, load_settings
+from recurra.config import Settings
 from recurra.data.read import BadRow, Table, is_table, read, require_columns
-from recurra.errors import EmptyData, MissingColumn, ModelFolderError, OutputExists, SettingsError
+from recurra.errors import EmptyData, MissingColumn, SettingsError
 from recurra.features import FEATURES, Feature
 from recurra.heads import HEADS, Head
 from recurra.model.card import model_card
 from recurra.model.encode import encode_columns, usable_rows
-from recurra.model.folder import Contents, read_folder, write_folder
 from recurra.model.inference import run_network
 from recurra.model.network import Network
 from recurra.model.stream import Stream
+from recurra.model.trained import OnError, TrainedModel
 
-__all__ = ["Model", "Prediction", "load"]
+__all__ = ["Model", "Prediction"]
 
-OnError = Literal["fail", "skip"]
 CHUNK = 8_192
 """Rows read, encoded and predicted at a time: what memory a file of any size takes."""
-HUB = "hf://"
-"""Prefix of a model folder on the Hugging Face hub."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,8 @@ class Prediction:
     left_out: int = 0
 
 
-class Model:
-    """A trained model.
+class Model(TrainedModel):
+    """A trained model that predicts a target of the rows of a table.
 
     Args:
         settings: of the run.
@@ -71,14 +66,15 @@ class Model:
         run: versions, seed, data fingerprint, metrics, timings.
     """
 
+    command: ClassVar[str] = "predict"
+    network: Network
+
     def __init__(
         self, settings: Settings, features: list[Feature], head: Head, *, network: Network, run: Mapping[str, Any] | None = None
     ) -> None:
-        self.settings = settings
+        super().__init__(settings, network, run)
         self.features = features
         self.head = head
-        self.network = network.eval()
-        self.run: dict[str, Any] = dict(run or {})
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{feature.name} ({feature.type})" for feature in self.features)
@@ -193,10 +189,6 @@ class Model:
     def _without_target(self, values: pl.Series) -> pl.Series:
         return self.head.missing(values) | self.head.ignored(values, self.settings.data.ignore_labels)
 
-    def flat_metrics(self) -> dict[str, float]:
-        """All figures of the training's `run.json` in one flat dictionary: `test.accuracy`, `validation.accuracy`, ..."""
-        return {f"{part}.{name}": value for part, values in self.run.get("metrics", {}).items() for name, value in values.items()}
-
     def _holds_columns(self, data: Mapping[str, Any]) -> bool:
         """Whether a dictionary holds a table, one list a column, and not one row; a list of tokens is one value."""
         tokens = {feature.name for feature in self.features if feature.type == "tokens"}
@@ -220,89 +212,21 @@ class Model:
         require_columns(table, [feature.name for feature in self.features])
         return table
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the model folder; what a training's folder holds besides (report, logs) is not copied.
-
-        Args:
-            path: folder to write.
-            overwrite: replace a model that is there.
-
-        Raises:
-            OutputExists: there is something and `overwrite` is not set.
-            ModelFolderError: it cannot be written.
-        """
-        path = Path(path)
-        if not overwrite and path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise OutputExists(f"{str(path)!r} exists and is not empty: choose another folder or set overwrite.")
-        write_folder(path, self._contents())
-        return path
-
-    def _contents(self) -> Contents:
-        model = {
-            "settings": self.settings.model_dump(mode="json"),
+    def state(self) -> dict[str, Any]:
+        """Features and head as JSON values."""
+        return {
             "features": [{"name": feature.name, "type": feature.type, **feature.state()} for feature in self.features],
             "head": {"name": self.head.name, "task": self.head.task, **self.head.state()},
         }
-        return Contents(self.network.state_dict(), model, self.run, model_card(self.settings, self.features, self.head, self.run))
 
-    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
-        """Upload the model folder to the Hugging Face hub.
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], settings: Settings, run: Mapping[str, Any]) -> Self:
+        """The model that `state()` described, its network as it was before training."""
+        features = [FEATURES[each["type"]].from_state(each["name"], each) for each in state["features"]]
+        fitted = state["head"]
+        head = HEADS[fitted["task"]].from_state(fitted["name"], fitted, settings.head)
+        return cls(settings, features, head, network=Network(features, head, settings), run=run)
 
-        Args:
-            repository: as OWNER/NAME; made where it is not there.
-            private: of a repository that is made.
-            token: of the hub; the one of `hf auth login` when not given.
-
-        Returns:
-            The address of the commit.
-        """
-        from tempfile import TemporaryDirectory
-
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=token)
-        api.create_repo(repository, private=private, exist_ok=True)
-        with TemporaryDirectory() as folder:
-            self.save(folder, overwrite=True)
-            return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A Recurra model").commit_url)
-
-
-def load(path: str | Path, *, device: str = "cpu") -> Model:
-    """Load a model folder.
-
-    Args:
-        path: the folder, or hf://OWNER/NAME for one on the Hugging Face hub.
-        device: where the network runs.
-
-    Raises:
-        ModelFolderError: it is no model folder, incomplete, altered, of a newer version, or cannot be fetched.
-    """
-    folder = _from_hub(str(path).removeprefix(HUB)) if str(path).startswith(HUB) else Path(path)
-    contents = read_folder(folder)
-    try:
-        settings = load_settings(contents.model["settings"])
-        features = [FEATURES[state["type"]].from_state(state["name"], state) for state in contents.model["features"]]
-        state = contents.model["head"]
-        head = HEADS[state["task"]].from_state(state["name"], state, settings.head)
-    except (KeyError, SettingsError) as error:
-        raise ModelFolderError(f"{str(folder)!r} cannot be understood by this version of Recurra: {error}.") from error
-    with torch.random.fork_rng(devices=[]):  # the weights that a new network draws are replaced; the caller's numbers stay
-        network = Network(features, head, settings)
-    try:
-        network.load_state_dict(dict(contents.weights))
-    except RuntimeError as error:
-        raise ModelFolderError(f"The weights in {str(folder)!r} do not fit its settings: {error}.") from error
-    return Model(settings, features, head, network=network.to(torch.device(device)), run=contents.run)
-
-
-def _from_hub(repository: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(repository))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelFolderError(
-            f"{HUB}{repository} cannot be fetched ({type(error).__name__}: {str(error).splitlines()[0]}). Check the name and the network, "
-            "or download the folder and give its path."
-        ) from error
+    def card(self) -> str:
+        """The model card, Markdown."""
+        return model_card(self.settings, self.features, self.head, self.run)

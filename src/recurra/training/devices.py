@@ -1,7 +1,8 @@
-"""Where a network is trained, and in which arithmetic."""
+"""Where a network is trained, by which process, and in which arithmetic."""
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from recurra.config import TrainingSettings
 from recurra.errors import SettingsError
 
-__all__ = ["autocast", "choose_device"]
+__all__ = ["autocast", "choose_device", "process_rank"]
 
 
 def choose_device(settings: TrainingSettings) -> torch.device:
@@ -41,3 +42,8 @@ def autocast(settings: TrainingSettings, device: torch.device) -> AbstractContex
     if settings.precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=getattr(torch, settings.precision))
+
+
+def process_rank() -> int:
+    """Number of this process among those that share a training; Lightning starts the others with the same command."""
+    return int(os.environ.get("LOCAL_RANK", "0"))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,35 +41,16 @@ from recurra.model.folder import write_run
 from recurra.model.inference import run_network
 from recurra.model.model import Model
 from recurra.training.fit import FitResult
-from recurra.training.loaders import train_buckets
-from recurra.training.prepare import Prepared
+from recurra.training.tables.loaders import train_buckets
+from recurra.training.tables.prepare import Prepared
+from recurra.training.timings import Timings
 
-__all__ = ["Measured", "Timings", "fill_run", "measure", "write_results"]
+__all__ = ["Measured", "fill_run", "measure", "write_results"]
 
 SHOWN_ERRORS = 20
 """Most confident errors that the report shows."""
 EXCERPT = 600
 """Characters of a row that the report gets."""
-
-
-@dataclass
-class Timings:
-    """Seconds by stage, in the order of the stages."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-    def rounded(self) -> dict[str, float]:
-        """Seconds by stage, to the millisecond, as `run.json` holds them."""
-        return {name: round(seconds, 3) for name, seconds in self.seconds.items()}
 
 
 @dataclass(frozen=True)

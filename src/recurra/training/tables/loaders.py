@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 from recurra.data.augment import Augmentation
 from recurra.data.buckets import LengthBuckets
 from recurra.data.loader import Loader
 from recurra.data.split import Part
 from recurra.features.text import TextFeature
 from recurra.model.inference import row_lengths
-from recurra.training.prepare import Prepared
+from recurra.training.devices import process_rank
+from recurra.training.tables.prepare import Prepared
 
-__all__ = ["loaders", "process_rank", "train_buckets"]
-
-
-def process_rank() -> int:
-    """Number of this process among those that share a training; Lightning starts the others with the same command."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+__all__ = ["loaders", "train_buckets"]
 
 
 def train_buckets(prepared: Prepared) -> LengthBuckets:

@@ -1,0 +1,25 @@
+"""What a task sets where the user sets nothing, and which settings have no effect on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "task_of"]
+
+TASK_DEFAULTS: dict[str, dict[str, Any]] = {}
+"""By task, settings that replace the defaults of their groups."""
+UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {}
+"""By task, settings and groups of them that it does not read; any other value there than the default is refused."""
+
+
+def task_of(given: Mapping[str, Any]) -> str:
+    """The task that settings name: `head.task`, or the one whose own group of settings is there.
+
+    Args:
+        given: nested settings, as the user gave them.
+    """
+    task = (given.get("head") or {}).get("task", "auto")
+    if task != "auto":
+        return str(task)
+    return next((name for name in TASK_DEFAULTS if given.get(name)), "auto")

@@ -1,0 +1,155 @@
+"""A training on the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recurra.config import Settings
+from recurra.data.batch import Batch
+from recurra.data.read import Table, read, resolve
+from recurra.data.split import Part
+from recurra.data.vectors import vector_size
+from recurra.errors import SettingsError
+from recurra.features.text import TextFeature, TokenEmbedding
+from recurra.model.model import Model
+from recurra.model.network import Network
+from recurra.training.fit import FitResult, fit
+from recurra.training.job import Job
+from recurra.training.output import WORK
+from recurra.training.seeds import seed_everything
+from recurra.training.tables.loaders import loaders
+from recurra.training.tables.prepare import Plan, Prepared, make_plan, prepare
+from recurra.training.tables.results import fill_run, measure, write_results
+
+__all__ = ["TableJob"]
+
+
+class TableJob(Job[Prepared, Network]):
+    """Rows of a table, each with a target: one class, several labels, or a number."""
+
+    def prepare(self) -> Prepared:
+        """Read, infer, split, fit features, encode; what can be refused is refused before."""
+        tables = self._tables()
+        planned = make_plan(tables, _with_vector_size(self.settings))
+        for line in _columns_table(planned):
+            self.say(line)
+        prepared = prepare(tables, planned, cache=None if self.keep else self.folder / "encoded", show=self.say)
+        facts = prepared.facts
+        self.say("rows: " + ", ".join(f"{count:,} {part}" for part, count in facts.rows.items()))
+        for reason, count in facts.left_out.items():
+            self.say(f"left out: {count:,} rows ({reason})")
+        for part, count in facts.overlap.items():
+            self.say(f"warning: {count:,} {part} rows have the same inputs as a training row; figures on them flatter the model")
+        return prepared
+
+    def _tables(self) -> list[tuple[Table, Part | None]]:
+        data = self.settings.data
+        found = resolve(self.data, on_error=data.on_error, join=data.join)
+        tables: list[tuple[Table, Part | None]] = [(found["train"], None)]
+        for part, given in ((Part.VALIDATION, self.validation), (Part.TEST, self.test)):
+            if given is not None:
+                tables.append((read(given, on_error=data.on_error, join=data.join), part))
+            elif part.name.lower() in found:
+                tables.append((found[part.name.lower()], part))
+        return tables
+
+    def build(self, prepared: Prepared) -> Network:
+        """The network, from the run's seed."""
+        settings = prepared.plan.settings
+        seed_everything(settings.training.seed)
+        network = Network(prepared.features, prepared.head, settings)
+        if settings.text.vectors is not None:
+            for feature in prepared.features:
+                if isinstance(feature, TextFeature):
+                    module = network.embedding_of(feature.name)
+                    assert isinstance(module, TokenEmbedding)
+                    share = feature.load_vectors(module, Path(settings.text.vectors))
+                    self.say(f"{feature.name}: word vectors for {share:.1%} of the vocabulary")
+        self.say(f"model: {network.parameter_count:,} parameters; {network.explain_backend()}")
+        return network
+
+    def fit(self, prepared: Prepared, network: Network, *, resume: bool) -> FitResult:
+        """Train the network on the training rows, selected on the validation rows."""
+        settings = prepared.plan.settings
+        head = prepared.head
+
+        def validate(outputs: Iterator[tuple[Any, Batch]]) -> dict[str, float]:
+            pairs = [(values.float().cpu().numpy(), batch.targets[head.name].cpu().numpy()) for values, batch in outputs]
+            return head.metrics(np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs]))
+
+        train_loader, validation_loader = loaders(prepared)
+        self.warn_of_few_steps(len(train_loader))
+        if validation_loader is None and settings.training.monitor not in {"auto", "train_loss"}:
+            raise SettingsError(
+                f"training.monitor={settings.training.monitor!r} needs validation rows, and there are none: give some, "
+                "or leave the setting out, and the training loss selects the model."
+            )
+        return fit(
+            network,
+            train_loader,
+            validation_loader,
+            settings=settings,
+            folder=self.folder / WORK,
+            validate=validate,
+            resume=resume,
+            progress=self.show is not None,
+        )
+
+    def fingerprint(self, prepared: Prepared) -> str:
+        """Hash of the content of the tables."""
+        return prepared.facts.fingerprint
+
+    def finish(self, prepared: Prepared, network: Network, result: FitResult) -> Model:
+        """Measure, train the baselines, write the model folder and its report."""
+        with self.timings.stage("evaluate"):
+            model = Model(prepared.plan.settings, prepared.features, prepared.head, network=network.cpu())
+            measured = measure(model, prepared)
+        self.say(_headline(model, measured.metrics))
+        baselines = fill_run(model, prepared, result, measured, timings=self.timings)
+        for name, baseline in baselines.items():
+            self.say(f"  {name}, {baseline.description}: {baseline.metrics.get(model.head.monitor, float('nan')):.4f}")
+        if self.keep:
+            write_results(self.folder, model, prepared, result, measured, baselines=baselines, timings=self.timings)
+            self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
+        return model
+
+    def facts(self, prepared: Prepared, network: Network) -> dict[str, Any]:
+        """Settings, task, columns with types and reasons, rows by part, parameters."""
+        return {
+            "settings": prepared.plan.settings.model_dump(mode="json"),
+            "task": prepared.plan.task,
+            "columns": [{"name": column.name, "type": column.type, "reason": column.reason} for column in prepared.plan.columns],
+            "rows": prepared.facts.rows,
+            "parameters": network.parameter_count,
+        }
+
+
+def _with_vector_size(settings: Settings) -> Settings:
+    """The embedding takes the size of the word vectors it starts from."""
+    if settings.text.vectors is None:
+        return settings
+    size = vector_size(Path(settings.text.vectors))
+    return settings.model_copy(update={"embedding": settings.embedding.model_copy(update={"size": size})})
+
+
+def _columns_table(planned: Plan) -> list[str]:
+    """Lines that show the columns with their types and the reasons."""
+    width = max(len(column.name) for column in planned.columns)
+    lines = [
+        f"  {column.name:<{width}}  {column.type:<8}  {column.reason}"
+        for column in planned.columns
+        if column.name != planned.settings.target
+    ]
+    return ["columns:", *lines, f"target: {planned.settings.target}, {planned.task} ({planned.reason})"]
+
+
+def _headline(model: Model, metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """The main figure of the last part measured."""
+    part, values = list(metrics.items())[-1]
+    name = model.head.monitor
+    between = f" ({values[f'{name}_low']:.4f} to {values[f'{name}_high']:.4f})" if f"{name}_low" in values else ""
+    return f"{part} {name}: {values[name]:.4f}{between}"
