@@ -65,6 +65,7 @@ API: dict[str, tuple[str, list[str]]] = {
             "recurra.testing.assert_conforms",
         ],
     ),
+    "decoding": ("Decoding", ["recurra.decoding"]),
     "kernels": (
         "Kernels",
         [
