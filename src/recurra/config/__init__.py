@@ -7,6 +7,7 @@ Unknown keys are errors with the nearest name. This room knows no other room but
 
 from __future__ import annotations
 
+from recurra.config.forecast import ForecastSettings
 from recurra.config.group import ColumnType
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
 from recurra.config.network import EncoderSettings, HeadSettings
@@ -21,6 +22,7 @@ __all__ = [
     "EmbeddingSettings",
     "EncoderSettings",
     "EvaluationSettings",
+    "ForecastSettings",
     "HeadSettings",
     "LoggingSettings",
     "OptimizerSettings",

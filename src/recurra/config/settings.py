@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
+from recurra.config.forecast import ForecastSettings
 from recurra.config.group import Group, Text
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
 from recurra.config.network import EncoderSettings, HeadSettings
@@ -28,6 +29,7 @@ class Settings(Group):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     logging: LoggingSettings = LoggingSettings()
+    forecast: ForecastSettings = ForecastSettings()
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

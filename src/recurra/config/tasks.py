@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from recurra.config.forecast import FORECAST_DEFAULTS, FORECAST_UNUSED
+from recurra.config.settings import Settings
+
 __all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "task_of"]
 
-TASK_DEFAULTS: dict[str, dict[str, Any]] = {}
+TASK_DEFAULTS: dict[str, dict[str, Any]] = {"forecast": FORECAST_DEFAULTS}
 """By task, settings that replace the defaults of their groups."""
-UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {}
+UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("classify", "labels", "regress"), ("forecast",)),
+    "forecast": FORECAST_UNUSED,
+}
 """By task, settings and groups of them that it does not read; any other value there than the default is refused."""
 
 
@@ -22,4 +28,12 @@ def task_of(given: Mapping[str, Any]) -> str:
     task = (given.get("head") or {}).get("task", "auto")
     if task != "auto":
         return str(task)
-    return next((name for name in TASK_DEFAULTS if given.get(name)), "auto")
+    return next((name for name in TASK_DEFAULTS if _says_something(name, given.get(name) or {})), "auto")
+
+
+def _says_something(group: str, values: Mapping[str, Any]) -> bool:
+    """Whether a group of settings was meant: it is there, and not as a whole as it is by default (a record of all settings)."""
+    if not values:
+        return False
+    default = getattr(Settings(), group).model_dump(mode="json")
+    return bool(dict(values) != default)

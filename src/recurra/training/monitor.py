@@ -24,6 +24,7 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "log_loss": False,
     "rmse": False,
     "mae": False,
+    "mse": False,
     "hamming_loss": False,
     "calibration_error": False,
 }

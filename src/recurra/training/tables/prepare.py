@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -222,7 +222,7 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
     if settings.head.task == "auto":
         task, reason = infer_task(table, settings.target, settings.data)
     else:
-        task, reason = settings.head.task, "set"
+        task, reason = cast("Task", settings.head.task), "set"
     plan = Plan(settings.model_copy(update={"head": settings.head.model_copy(update={"task": task})}), columns, task, reason)
     for other, _ in tables[1:]:
         require_columns(other, [settings.target, *(column.name for column in plan.inputs)])
