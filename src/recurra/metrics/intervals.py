@@ -42,6 +42,7 @@ def bootstrap(
     metric: Callable[[Float[np.ndarray, "S N"]], Mapping[str, np.ndarray]],
     n: int,
     *,
+    block: int = 1,
     samples: int = 1_000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -52,6 +53,7 @@ def bootstrap(
         metric: from (S, N) counts of how often each row was drawn in each of S resamples, to (S,) values by name.
             A value may be NaN where a resample leaves it undefined.
         n: rows.
+        block: neighbouring rows that are drawn together, the last one being the first one's neighbour: for rows that depend on each other.
         samples: resamples; 0 returns no interval.
         confidence: share of the resamples' values that the interval spans.
         seed: of the draws.
@@ -61,7 +63,7 @@ def bootstrap(
     """
     if not samples or not n:
         return {}
-    blocks = [metric(counts) for counts in _row_counts(n, samples=samples, seed=seed)]
+    blocks = [metric(counts) for counts in _row_counts(n, block=block, samples=samples, seed=seed)]
     return _percentiles({name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}, confidence)
 
 
@@ -159,13 +161,14 @@ def number_statistics(predictions: np.ndarray, targets: np.ndarray) -> Callable[
     return metric
 
 
-def _row_counts(n: int, *, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """(S, N) blocks of how often each row is drawn in each resample; the same for every metric of the same n and seed."""
+def _row_counts(n: int, *, block: int, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """(S, N) pieces of how often each row is drawn in each resample; the same for every metric of the same n, block and seed."""
     random = np.random.default_rng(seed)
-    block = max(1, min(samples, _CELLS // n))
-    for start in range(0, samples, block):
-        size = min(block, samples - start)
-        drawn = random.integers(0, n, size=(size, n)) + (np.arange(size) * n)[:, None]
+    piece = max(1, min(samples, _CELLS // n))
+    for start in range(0, samples, piece):
+        size = min(piece, samples - start)
+        starts = random.integers(0, n, size=(size, -(-n // block), 1))
+        drawn = ((starts + np.arange(block)) % n).reshape(size, -1)[:, :n] + (np.arange(size) * n)[:, None]
         yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
