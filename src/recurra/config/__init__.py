@@ -12,6 +12,7 @@ from recurra.config.group import ColumnType
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
 from recurra.config.network import EncoderSettings, HeadSettings
 from recurra.config.reading import load_settings, parse_assignment, saved_settings
+from recurra.config.recommend import RecommendSettings
 from recurra.config.settings import Settings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 
@@ -26,6 +27,7 @@ __all__ = [
     "HeadSettings",
     "LoggingSettings",
     "OptimizerSettings",
+    "RecommendSettings",
     "ScheduleSettings",
     "Settings",
     "TextSettings",

@@ -74,9 +74,9 @@ class EncoderSettings(Group):
 class HeadSettings(Group):
     """What the model puts out."""
 
-    task: Literal["auto", "classify", "labels", "regress", "forecast"] = "auto"
-    """classify: one class. labels: several at once. regress: a number. forecast: the next steps of series. auto: inferred from the
-    target and shown; forecast where a setting of that group is given."""
+    task: Literal["auto", "classify", "labels", "regress", "forecast", "recommend"] = "auto"
+    """classify: one class. labels: several at once. regress: a number. forecast: the next steps of series. recommend: the next item
+    of a session. auto: inferred from the target and shown; forecast or recommend where a setting of that group is given."""
     hidden_size: Annotated[int, Field(ge=0)] = 0
     """Units of a hidden layer before the output; 0 for none."""
     dropout: Probability = 0.5

@@ -37,6 +37,9 @@ _AS_WRITTEN = (
     "forecast.static",
     "forecast.frequency",
     "forecast.time_zone",
+    "recommend.session",
+    "recommend.item",
+    "recommend.attributes",
     "training.monitor",
     "logging.wandb",
     "logging.mlflow",
@@ -159,7 +162,7 @@ def _yaml_loader() -> type[yaml.SafeLoader]:
     class Loader(yaml.SafeLoader):
         """YAML 1.2, core schema, and merge keys."""
 
-        yaml_implicit_resolvers = {}  # noqa: RUF012 # as the base class has it; not its own, which are those of 1.1
+        yaml_implicit_resolvers = {}  # as the base class has it; not its own, which are those of 1.1
 
         def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
             return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)

@@ -8,6 +8,7 @@ from recurra.config.forecast import ForecastSettings
 from recurra.config.group import Group, Text
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
 from recurra.config.network import EncoderSettings, HeadSettings
+from recurra.config.recommend import RecommendSettings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 
 __all__ = ["Settings"]
@@ -23,6 +24,7 @@ class Settings(Group):
     embedding: EmbeddingSettings = EmbeddingSettings()
     encoder: EncoderSettings = EncoderSettings()
     head: HeadSettings = HeadSettings()
+    recommend: RecommendSettings = RecommendSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
