@@ -49,6 +49,7 @@ API: dict[str, tuple[str, list[str]]] = {
             "recurra.layers.Acceleration",
             "recurra.layers.conversions",
             "recurra.layers.pooling",
+            "recurra.layers.attention",
             "recurra.layers.Embedding",
             "recurra.layers.VariationalDropout",
             "recurra.cells.Cell",

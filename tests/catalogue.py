@@ -65,6 +65,7 @@ from recurra.layers import (
     GRU,
     LSTM,
     RNN,
+    Attention,
     AttentionPooling,
     CharacterNgrams,
     Embedding,
@@ -80,6 +81,7 @@ from recurra.layers import (
 )
 
 __all__ = [
+    "ATTENTIONS",
     "CELLS",
     "FEATURES",
     "HEADS",
@@ -266,6 +268,13 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "max_mean": lambda: MaxMeanPooling(H),
     "attention": lambda: AttentionPooling(H),
 }
+
+ATTENTIONS: dict[str, Callable[[], Attention]] = {
+    "additive": partial(Attention, F, H, 5),
+    "additive with coverage": partial(Attention, F, H, 5, coverage=True),
+    "multiplicative": partial(Attention, F, H, 5, score="multiplicative"),
+}
+"""Attention of queries of F features over steps of H."""
 
 MODULES: dict[str, Callable[[], nn.Module]] = {
     "embedding": lambda: Embedding(7, F),

@@ -26,7 +26,7 @@ def test_every_exported_cell_is_in_the_catalogue():
 
 
 def test_every_exported_layer_is_in_the_catalogue():
-    built = {type(build()) for build in (catalogue.POOLINGS | catalogue.MODULES).values()}
+    built = {type(build()) for build in (catalogue.POOLINGS | catalogue.ATTENTIONS | catalogue.MODULES).values()}
     built |= {type(stack.build()) for stack in catalogue.STACKS.values()}
     assert exported_modules(layers) <= built
 

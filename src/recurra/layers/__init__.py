@@ -1,9 +1,10 @@
-"""What is built around cells: stacks, their steps, torch.nn's layers, directions, dropouts, pooling, embedding, torch's weights."""
+"""What is built around cells: stacks, their steps, torch.nn's layers, directions, dropouts, pooling, attention, embedding, torch's weights."""
 
 from __future__ import annotations
 
 from recurra.cells.initialization import Initialization
 from recurra.layers.acceleration import Acceleration, accelerate
+from recurra.layers.attention import ATTENTIONS, Attended, Attention, AttentionMemory
 from recurra.layers.conversions import load_torch_weights, torch_weights
 from recurra.layers.drop_in import GRU, LSTM, RNN
 from recurra.layers.dropout import StepDropout, VariationalDropout
@@ -15,11 +16,15 @@ from recurra.layers.stack import Regularization, Stack
 from recurra.layers.stepper import Stepper
 
 __all__ = [
+    "ATTENTIONS",
     "GRU",
     "LSTM",
     "POOLINGS",
     "RNN",
     "Acceleration",
+    "Attended",
+    "Attention",
+    "AttentionMemory",
     "AttentionPooling",
     "CharacterNgrams",
     "Embedding",
