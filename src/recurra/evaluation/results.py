@@ -8,9 +8,9 @@ from typing import Literal
 
 __all__ = ["MAIN_METRIC", "ErrorExample", "Result", "Task"]
 
-Task = Literal["classify", "labels", "regress"]
+Task = Literal["classify", "labels", "regress", "forecast"]
 
-MAIN_METRIC: Mapping[Task, str] = {"classify": "accuracy", "labels": "micro_f1", "regress": "rmse"}
+MAIN_METRIC: Mapping[Task, str] = {"classify": "accuracy", "labels": "micro_f1", "regress": "rmse", "forecast": "mase"}
 """The metric that headlines a task, selects its model and decides whether the network pays."""
 
 
