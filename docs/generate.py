@@ -50,6 +50,7 @@ API: dict[str, tuple[str, list[str]]] = {
             "recurra.layers.conversions",
             "recurra.layers.pooling",
             "recurra.layers.attention",
+            "recurra.layers.LinearChainCRF",
             "recurra.layers.Embedding",
             "recurra.layers.VariationalDropout",
             "recurra.cells.Cell",

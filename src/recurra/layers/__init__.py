@@ -1,4 +1,4 @@
-"""What is built around cells: stacks, their steps, torch.nn's layers, directions, dropouts, pooling, attention, embedding, torch's weights."""
+"""What is built around cells: stacks, their steps, torch.nn's layers, directions, dropouts, pooling, attention, conditional random fields, embedding, torch's weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from recurra.cells.initialization import Initialization
 from recurra.layers.acceleration import Acceleration, accelerate
 from recurra.layers.attention import ATTENTIONS, Attended, Attention, AttentionMemory
 from recurra.layers.conversions import load_torch_weights, torch_weights
+from recurra.layers.crf import LinearChainCRF, Path, Transitions
 from recurra.layers.drop_in import GRU, LSTM, RNN
 from recurra.layers.dropout import StepDropout, VariationalDropout
 from recurra.layers.embedding import Embedding
@@ -33,15 +34,18 @@ __all__ = [
     "Initialization",
     "LSTMGates",
     "LastPooling",
+    "LinearChainCRF",
     "MaxMeanPooling",
     "MaxPooling",
     "MeanPooling",
+    "Path",
     "Pooling",
     "Regularization",
     "Stack",
     "StepDropout",
     "Stepper",
     "TokenNgrams",
+    "Transitions",
     "VariationalDropout",
     "accelerate",
     "build_pooling",

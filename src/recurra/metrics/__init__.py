@@ -1,7 +1,7 @@
 """What is measured: pure functions of numpy arrays.
 
 Inside: metrics of one class (`classification`), of several labels (`labels`), of numbers (`regression`) and the
-bootstrap intervals of all three (`intervals`); of forecasts (`forecast`, `forecast_intervals`). Not inside: models, files, charts.
+bootstrap intervals of all three (`intervals`); of tagged spans (`spans`), of forecasts (`forecast`, `forecast_intervals`). Not inside: models, files, charts.
 
 Every metric function returns a flat dictionary of plain floats, fit for JSON. A value that is not defined for the
 given rows (R2 of a constant target, ROC of a class nobody belongs to) is left out: it is never NaN.
@@ -36,6 +36,7 @@ from recurra.metrics.intervals import (
 )
 from recurra.metrics.labels import label_metrics, per_label
 from recurra.metrics.regression import regression_metrics
+from recurra.metrics.spans import per_kind, span_confusion, span_counts, span_intervals, span_metrics, token_counts
 
 __all__ = [
     "ForecastErrors",
@@ -51,6 +52,7 @@ __all__ = [
     "label_intervals",
     "label_metrics",
     "per_class",
+    "per_kind",
     "per_label",
     "pinball_loss",
     "prediction_intervals",
@@ -60,4 +62,9 @@ __all__ = [
     "regression_metrics",
     "roc_curves",
     "seasonal_scale",
+    "span_confusion",
+    "span_counts",
+    "span_intervals",
+    "span_metrics",
+    "token_counts",
 ]
