@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.report import Report, Result, Training
 from recurra.evaluation.report.prose import calibration_sentence, course_sentence, gradient_flow, length_sentence, overlap_sentence, verdict
-from recurra.evaluation.report.quantities import METRICS, duration, interval, number
+from recurra.evaluation.report.quantities import METRICS, duration, interval, metric, number
 
 
 def report(comparison: Comparison | None, interval: tuple[float, float] | None = None, linear: float = 0.9) -> Report:
@@ -115,7 +117,9 @@ def test_numbers_as_written() -> None:
 def test_every_metric_has_its_label() -> None:
     import numpy as np
 
+    from recurra.data.store import Ragged
     from recurra.metrics import classification_metrics, label_metrics, regression_metrics
+    from recurra.metrics.ranking import rank, ranking_metrics
 
     square = np.array([[0.7, 0.1, 0.1, 0.1]] * 3 + [[0.1, 0.7, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.1, 0.7]])
     found = {
@@ -123,4 +127,24 @@ def test_every_metric_has_its_label() -> None:
         *label_metrics(square, (square > 0.5).astype(np.int64)),
         *regression_metrics(np.array([1.0, 2.0]), np.array([1.0, 3.0])),
     }
-    assert found == set(METRICS)
+    seen = Ragged.from_rows([[2], [0], [3]])
+    ranking = rank(square[:3], np.array([1, 1, 2]), sessions=np.arange(3), seen=seen, top=2)
+    ranked = set(ranking_metrics(ranking, at=(2,), popularity=np.arange(4)))
+    assert found | {"answer_popularity"} == set(METRICS)
+    assert {metric(name).label for name in ranked - set(METRICS)} == {
+        *(f"{name} at 2{end}" for name in ("Recall", "MRR", "NDCG") for end in ("", ", seen items taken out")),
+        "Coverage at 2", "Popularity of the recommended at 2",
+    }  # fmt: skip
+
+
+def test_a_recommender_is_compared_with_the_best_baseline() -> None:
+    results = [Result(name, "", {"recall_at_20": value}, {}, 2.0) for name, value in (("popularity", 0.1), ("item_neighbours", 0.3))]
+    network = Result("network", "", {"recall_at_20": 0.35, "mrr_at_20": 0.12345}, {"recall_at_20": (0.34, 0.36)})
+    given = Report("t", "recommend", "item", network, baselines=results)
+    assert verdict(given) == "The recurrent network pays: recall at 20 35.0% against 30.0% of item-kNN, outside the interval 34.0–36.0%."
+    against = replace(given, comparison=Comparison("recall_at_20", -0.02, -0.03, -0.01, 0.95, "popularity"))
+    assert verdict(against).startswith("The recurrent network does not pay here: 2.0 points of recall at 20 less than what is popular (95%")
+    assert verdict(against).endswith("on the same sessions). What is popular is simpler, and trains in 2.0 s.")
+    assert verdict(replace(given, baselines=[])).startswith("No baseline was trained")
+    assert metric("mrr_at_20").write(0.12345) == "0.1235"
+    assert interval("mrr_at_20", (0.1, 0.12345)) == "0.1000 to 0.1235"

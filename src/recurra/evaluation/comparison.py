@@ -31,6 +31,7 @@ class Comparison:
         low: lower bound of the gain's interval.
         high: upper bound of the gain's interval.
         confidence: level of the interval.
+        rival: name of the baseline.
     """
 
     metric: str
@@ -38,6 +39,7 @@ class Comparison:
     low: float
     high: float
     confidence: float
+    rival: str = "tfidf_linear"
 
     @property
     def verdict(self) -> Literal["better", "even", "worse"]:

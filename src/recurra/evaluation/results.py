@@ -8,9 +8,15 @@ from typing import Literal
 
 __all__ = ["MAIN_METRIC", "ErrorExample", "Result", "Task"]
 
-Task = Literal["classify", "labels", "regress", "forecast"]
+Task = Literal["classify", "labels", "regress", "forecast", "recommend"]
 
-MAIN_METRIC: Mapping[Task, str] = {"classify": "accuracy", "labels": "micro_f1", "regress": "rmse", "forecast": "mase"}
+MAIN_METRIC: Mapping[Task, str] = {
+    "classify": "accuracy",
+    "labels": "micro_f1",
+    "regress": "rmse",
+    "forecast": "mase",
+    "recommend": "recall_at_20",
+}
 """The metric that headlines a task, selects its model and decides whether the network pays."""
 
 

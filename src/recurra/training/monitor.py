@@ -19,6 +19,7 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "subset_accuracy": True,
     "roc_auc": True,
     "r2": True,
+    **{f"{metric}_at_{k}": True for k in (5, 10, 20) for metric in ("recall", "mrr", "ndcg")},
     "loss": False,
     "train_loss": False,
     "log_loss": False,
@@ -30,14 +31,14 @@ HIGHER_IS_BETTER: dict[str, bool] = {
 }
 """Every metric that can select a model, and its direction."""
 
-AUTOMATIC = ("accuracy", "micro_f1", "rmse", "loss", "train_loss")
+AUTOMATIC = ("accuracy", "micro_f1", "rmse", "recall_at_20", "loss", "train_loss")
 
 
 def choose_metric(requested: str, metrics: Mapping[str, float] | None = None) -> str:
     """The metric to monitor.
 
     Args:
-        requested: a name, or "auto" for the first of accuracy, micro F1, RMSE and loss that is measured.
+        requested: a name, or "auto" for the first of accuracy, micro F1, RMSE, recall at 20 and loss that is measured.
         metrics: as measured by this task; None when not known yet, and then only the name is checked.
 
     Raises:

@@ -14,11 +14,22 @@ import numpy as np
 
 from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.report.content import Report, Training
-from recurra.evaluation.report.quantities import count, duration, inline, interval, metric, number, per_cent, points
-from recurra.evaluation.results import MAIN_METRIC
+from recurra.evaluation.report.quantities import baseline, count, duration, inline, interval, metric, number, per_cent, points
+from recurra.evaluation.results import MAIN_METRIC, Result
 
-__all__ = ["GradientFlow", "calibration_sentence", "course_sentence", "gradient_flow", "length_sentence", "overlap_sentence", "verdict"]
+__all__ = [
+    "GradientFlow",
+    "calibration_sentence",
+    "course_sentence",
+    "gradient_flow",
+    "length_sentence",
+    "overlap_sentence",
+    "strongest",
+    "verdict",
+]
 
+_LINEAR = ("classify", "labels", "regress")
+"""Tasks whose baseline to beat is the linear model."""
 _VANISHED, _EXPLODED = 1e-4, 1e2
 """Share of the gradient that reaches the far end below which, and above which, it is called vanishing or exploding: with less than a
 ten-thousandth the far steps no longer move the weights beside the near ones; a hundredfold growth is what clipping is for."""
@@ -29,50 +40,61 @@ def verdict(report: Report) -> str:
 
     Without a paired comparison, by whether the linear model's figure lies inside the network's own interval.
     """
-    linear = next((result for result in report.baselines if result.name == "tfidf_linear"), None)
     name = MAIN_METRIC[report.task]
-    if linear is None or name not in linear.metrics or name not in report.model.metrics:
-        return "No linear model was trained on this split, so nothing here says whether the recurrent network pays."
-    cost = f", and trains in {duration(linear.seconds)}" if linear.seconds is not None else ""
+    rival = strongest(report)
+    if rival is None or name not in report.model.metrics:
+        what = "linear model" if report.task in _LINEAR else "baseline"
+        return f"No {what} was trained on this split, so nothing here says whether the recurrent network pays."
+    called = baseline(rival.name).inline
+    cost = f"{called[0].upper()}{called[1:]} is simpler{f', and trains in {duration(rival.seconds)}' if rival.seconds is not None else ''}."
     if report.comparison is None:
-        return _unpaired(report, name, linear.metrics[name], cost)
-    gain = _gain(report.comparison)
+        return _unpaired(report, rival, name, cost)
+    gain = _gain(report.comparison, "sessions" if report.task == "recommend" else "rows")
     if report.comparison.verdict == "better":
         return f"The recurrent network pays: {gain}."
     if report.comparison.verdict == "worse":
-        return f"The recurrent network does not pay here: {gain}. The linear model is simpler{cost}."
-    return (
-        f"The recurrent network and the linear model cannot be told apart: {gain}, which includes zero. The linear model is simpler{cost}."
-    )
+        return f"The recurrent network does not pay here: {gain}. {cost}"
+    return f"The recurrent network and {called} cannot be told apart: {gain}, which includes zero. {cost}"
 
 
-def _gain(comparison: Comparison) -> str:
+def strongest(report: Report) -> Result | None:
+    """The baseline that the network is compared with: the linear model, or else the best one by the main metric."""
+    name = MAIN_METRIC[report.task]
+    measured = {result.name: result for result in report.baselines if name in result.metrics}
+    if report.comparison is not None or report.task in _LINEAR:
+        return measured.get(report.comparison.rival if report.comparison is not None else "tfidf_linear")
+    sign = 1 if metric(name).higher else -1
+    return max(measured.values(), key=lambda result: sign * result.metrics[name], default=None)
+
+
+def _gain(comparison: Comparison, drawn: str) -> str:
     """Such as "1.2 points of accuracy more than the linear model (95% interval 0.4 to 2.0, on the same rows)"."""
     shown, ahead = metric(comparison.metric), comparison.gain >= 0
-    name = inline(comparison.metric)
+    name, rival = inline(comparison.metric), baseline(comparison.rival).inline
     low, high = (comparison.low, comparison.high) if ahead else (-comparison.high, -comparison.low)
     level = f"{100 * comparison.confidence:g}% interval"
     if shown.share:
         bounds = f"{100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
-        what = f"{points(comparison.gain)} of {name} {'more' if ahead else 'less'} than the linear model"
+        what = f"{points(comparison.gain)} of {name} {'more' if ahead else 'less'} than {rival}"
     else:
         bounds = f"{number(low)} to {number(high)}"
-        what = f"{name} {'better' if ahead else 'worse'} by {number(abs(comparison.gain))} than the linear model’s"
-    return f"{what} ({level} {bounds}, on the same rows)"
+        what = f"{name} {'better' if ahead else 'worse'} by {number(abs(comparison.gain))} than {rival}’s"
+    return f"{what} ({level} {bounds}, on the same {drawn})"
 
 
-def _unpaired(report: Report, name: str, linear: float, cost: str) -> str:
-    value, shown = report.model.metrics[name], metric(name)
-    ahead = value >= linear if shown.higher else value <= linear
-    both = f"{shown.write(value)} against {shown.write(linear)}"
+def _unpaired(report: Report, rival: Result, name: str, cost: str) -> str:
+    value, other, shown = report.model.metrics[name], rival.metrics[name], metric(name)
+    called = baseline(rival.name).inline
+    ahead = value >= other if shown.higher else value <= other
+    both = f"{shown.write(value)} against {shown.write(other)}"
     bounds = report.model.intervals.get(name)
     if bounds is None:
-        return f"{shown.label} {both} of the linear model; without intervals, a small difference may be chance."
-    if bounds[0] <= linear <= bounds[1]:
-        return f"The recurrent network and the linear model cannot be told apart: {both}, inside the interval {interval(name, bounds)}."
+        return f"{shown.label} {both} of {called}; without intervals, a small difference may be chance."
+    if bounds[0] <= other <= bounds[1]:
+        return f"The recurrent network and {called} cannot be told apart: {both}, inside the interval {interval(name, bounds)}."
     if ahead:
-        return f"The recurrent network pays: {inline(name)} {both} of the linear model, outside the interval {interval(name, bounds)}."
-    return f"The recurrent network does not pay here: {inline(name)} {both} of the linear model, which is simpler{cost}."
+        return f"The recurrent network pays: {inline(name)} {both} of {called}, outside the interval {interval(name, bounds)}."
+    return f"The recurrent network does not pay here: {inline(name)} {both} of {called}. {cost}"
 
 
 @dataclass(frozen=True)

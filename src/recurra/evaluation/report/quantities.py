@@ -6,7 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 
-__all__ = ["METRICS", "Metric", "count", "duration", "inline", "interval", "metric", "number", "per_cent", "points"]
+__all__ = [
+    "BASELINES",
+    "METRICS",
+    "Baseline",
+    "Metric",
+    "baseline",
+    "count",
+    "duration",
+    "inline",
+    "interval",
+    "metric",
+    "number",
+    "per_cent",
+    "points",
+]
 
 
 @dataclass(frozen=True)
@@ -18,15 +32,19 @@ class Metric:
         share: written in per cent.
         higher: higher is better.
         note: what it says, in a few words.
+        places: decimals, where they do not follow the size of the number.
     """
 
     label: str
     share: bool
     higher: bool
     note: str = ""
+    places: int | None = None
 
     def write(self, value: float) -> str:
         """The value as text."""
+        if self.places is not None and isfinite(value):
+            return f"{value:.{self.places}f}"
         return per_cent(value) if self.share else number(value)
 
 
@@ -45,13 +63,64 @@ METRICS: Mapping[str, Metric] = {
     "roc_auc": Metric("ROC area", False, True, "one against the rest; 0.5 is chance"),
     "rmse": Metric("RMSE", False, False, "root mean squared error, in the target’s unit"),
     "mae": Metric("MAE", False, False, "mean absolute error, in the target’s unit"),
+    "answer_popularity": Metric("Popularity of the answers", True, True, "mean percentile of the items that came next"),
     "r2": Metric("R²", False, True, "share of the variance explained"),
 }
 
 
+METRICS_AT = {
+    "recall": ("Recall", "the item that came next is among the first {k}"),
+    "mrr": ("MRR", "1 / rank of the item that came next, 0 beyond {k}"),
+    "ndcg": ("NDCG", "1 / log2(1 + rank), 0 beyond {k}"),
+    "coverage": ("Coverage", "items of the catalogue that anybody was recommended"),
+    "recommended_popularity": ("Popularity of the recommended", "mean percentile; above that of the answers, popular items are pushed"),
+}
+"""Label and note of metrics of the first k of a ranking, written `recall_at_20`."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How a baseline is called: in tables, and in a sentence."""
+
+    label: str
+    inline: str
+
+
+BASELINES: Mapping[str, Baseline] = {
+    "majority": Baseline("Majority", "the most frequent class"),
+    "mean": Baseline("Mean", "the mean"),
+    "tfidf_linear": Baseline("TF-IDF linear", "the linear model"),
+    "popularity": Baseline("Popularity", "what is popular"),
+    "markov": Baseline("Markov chain", "the Markov chain"),
+    "item_neighbours": Baseline("Item-kNN", "item-kNN"),
+    "session_neighbours": Baseline("Session-kNN", "session-kNN"),
+}
+
+
+def baseline(name: str) -> Baseline:
+    """The table's entry, or the name itself for a baseline it does not know."""
+    return BASELINES.get(name, Baseline(name, name))
+
+
+def _metric_at(name: str) -> Metric | None:
+    """Such as `recall_at_20`, also with `masked_` before it."""
+    quantity, at, k = name.removeprefix("masked_").rpartition("_at_")
+    if not at or quantity not in METRICS_AT:
+        return None
+    label, note = METRICS_AT[quantity]
+    where = ", seen items taken out" if name.startswith("masked_") else ""
+    return Metric(
+        f"{label} at {k}{where}", quantity not in {"mrr", "ndcg"}, True, note.format(k=k), 4 if quantity in {"mrr", "ndcg"} else None
+    )
+
+
 def metric(name: str) -> Metric:
     """The table's entry, or a plain one for a metric it does not know."""
-    return METRICS.get(name, Metric(name.replace("_", " ").capitalize(), False, "loss" not in name and "error" not in name))
+    return (
+        METRICS.get(name)
+        or _metric_at(name)
+        or Metric(name.replace("_", " ").capitalize(), False, "loss" not in name and "error" not in name)
+    )
 
 
 def inline(name: str) -> str:
@@ -90,7 +159,7 @@ def interval(name: str, bounds: tuple[float, float]) -> str:
     low, high = bounds
     if metric(name).share:
         return f"{100 * low:.1f}–{100 * high:.1f}%"
-    return f"{number(low)} to {number(high)}"
+    return f"{metric(name).write(low)} to {metric(name).write(high)}"
 
 
 def count(value: float) -> str:

@@ -15,7 +15,7 @@ from recurra.evaluation import charts
 from recurra.evaluation.charts.theme import shorten
 from recurra.evaluation.report import prose
 from recurra.evaluation.report.content import ClassResults, LabelResults, NumberResults, Report, Training
-from recurra.evaluation.report.quantities import count, duration, inline, interval, metric, number, per_cent
+from recurra.evaluation.report.quantities import baseline, count, duration, inline, interval, metric, number, per_cent
 from recurra.evaluation.results import MAIN_METRIC, ErrorExample, Result
 from recurra.metrics.classification import per_class
 
@@ -36,7 +36,8 @@ _SECTIONS = {
     "timings": "Time",
     "settings": "Settings",
 }
-_BASELINE_NAMES = {"majority": "Majority", "mean": "Mean", "tfidf_linear": "TF-IDF linear"}
+_ROWS = {"recommend": "clicks"}
+"""What is measured one by one, where it is not a row."""
 
 
 def page_view(report: Report) -> dict[str, Any]:
@@ -72,7 +73,9 @@ def _is_shown(key: str, view: Mapping[str, Any]) -> bool:
 
 
 def _lead(report: Report) -> str:
-    what = {"classify": "Classification of", "labels": "Labels of", "regress": "Regression of"}[report.task]
+    what = {"classify": "Classification of", "labels": "Labels of", "regress": "Regression of", "recommend": "Recommendation of"}[
+        report.task
+    ]
     parts = [f"{what} “{report.target}”", report.summary]
     return " · ".join(part for part in parts if part)
 
@@ -80,12 +83,13 @@ def _lead(report: Report) -> str:
 def _result(report: Report) -> dict[str, Any]:
     name = MAIN_METRIC[report.task]
     shown = metric(name)
-    ordered = sorted(report.baselines, key=lambda result: result.name != "tfidf_linear")  # the one to beat comes first
+    rival = prose.strongest(report)
+    ordered = sorted(report.baselines, key=lambda result: result is not rival)  # the one to beat comes first
     results = [replace(report.model, name="Recurrent network"), *(_named(result) for result in ordered)]
     headline = None
     if name in report.model.metrics:
         rows = report.data.rows.get(report.part)
-        of = f"on {count(rows)} {report.part} rows" if rows else f"on the {report.part} part"
+        of = f"on {count(rows)} {report.part} {_ROWS.get(report.task, 'rows')}" if rows else f"on the {report.part} part"
         bounds = report.model.intervals.get(name)
         headline = {
             "value": shown.write(report.model.metrics[name]),
@@ -131,7 +135,7 @@ def _result(report: Report) -> dict[str, Any]:
 
 
 def _named(result: Result) -> Result:
-    return replace(result, name=_BASELINE_NAMES.get(result.name, result.name))
+    return replace(result, name=baseline(result.name).label)
 
 
 def _description(result: Result) -> str:
@@ -156,7 +160,7 @@ def _metric_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 def _data(report: Report) -> dict[str, Any]:
     data = report.data
-    facts = [(f"{part.capitalize()} rows", count(rows)) for part, rows in data.rows.items()]
+    facts = [(f"{part.capitalize()} {_ROWS.get(report.task, 'rows')}", count(rows)) for part, rows in data.rows.items()]
     if data.padding_waste is not None:
         facts.append(("Padding in the batches", per_cent(data.padding_waste)))
     lengths = [
