@@ -26,6 +26,10 @@ def train(
     join: Annotated[list[str] | None, Parameter(negative=())] = None,
     on_error: Literal["fail", "skip"] | None = None,
     group: str | None = None,
+    task: Literal["classify", "labels", "regress", "forecast", "recommend"] | None = None,
+    session: str | None = None,
+    user: str | None = None,
+    item: str | None = None,
     time: str | None = None,
     settings: Annotated[Path | None, Parameter(alias="-s")] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
@@ -62,7 +66,15 @@ def train(
     group
         Column whose rows stay together on one side of the split.
     time
-        Column that orders the rows in time: the latest are held out.
+        Column that orders the rows in time: the latest are held out. For a recommendation: when a click was.
+    task
+        What the model does; inferred from the target when not given.
+    session
+        For a recommendation: the column of sessions. The latest clicks are held out.
+    user
+        The column of users, in place of sessions. The last two clicks of each user are held out.
+    item
+        For a recommendation: the column of items.
     settings
         A YAML file of settings; `recurra settings` prints all.
     set_
@@ -83,10 +95,16 @@ def train(
     from recurra.config import load_settings, parse_assignment
     from recurra.training import train as job
 
+    if session and user:
+        raise SettingsError("--session and --user both name the column that says which clicks belong together: give one of them.")
     given = {
         "target": target,
         "data.group": group,
         "data.time": time,
+        "head.task": task,
+        "recommend.session": session or user,
+        "recommend.split": "leave_one_out" if user else None,
+        "recommend.item": item,
         "data.types": _pairs(type_, "--type title=text"),
         "data.join": _joins(join),
         "data.on_error": on_error,

@@ -14,8 +14,9 @@ __all__ = ["EvaluationSettings", "LoggingSettings", "OptimizerSettings", "Schedu
 class OptimizerSettings(Group):
     """The optimizer, by its name in torch.optim."""
 
-    name: Literal["sgd", "adam", "adamw", "adafactor", "rmsprop", "adagrad", "nadam", "radam", "asgd", "muon"] = "adamw"
-    """Muon updates the matrices of the recurrence and AdamW all other parameters."""
+    name: Literal["sgd", "adam", "adamw", "adafactor", "rmsprop", "adagrad", "nadam", "radam", "asgd", "muon", "adagrad_momentum"] = "adamw"
+    """Muon updates the matrices of the recurrence and AdamW all other parameters. adagrad_momentum is the optimizer of the official
+    GRU4Rec."""
     learning_rate: Annotated[float, Field(gt=0.0)] | Literal["auto"] = 2e-3
     """Step size at its largest; auto runs the learning-rate finder first."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
@@ -23,7 +24,7 @@ class OptimizerSettings(Group):
     embedding_factor: Annotated[float, Field(gt=0.0)] = 3.0
     """Learning rate of the embeddings in multiples of that of all else: each of their rows is met in few batches only."""
     momentum: Probability = 0.9
-    """Momentum of sgd, rmsprop and muon."""
+    """Momentum of sgd, rmsprop, muon and adagrad_momentum."""
     beta1: Probability = 0.9
     """Decay of the gradient's running mean (Adam's family)."""
     beta2: Probability = 0.99

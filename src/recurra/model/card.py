@@ -9,7 +9,7 @@ from recurra.config import Settings
 from recurra.features import Feature
 from recurra.heads import Head
 
-__all__ = ["model_card"]
+__all__ = ["figures", "model_card"]
 
 
 def model_card(settings: Settings, features: Sequence[Feature], head: Head, run: Mapping[str, Any]) -> str:
@@ -33,7 +33,7 @@ def model_card(settings: Settings, features: Sequence[Feature], head: Head, run:
         "| --- | --- | --- |",
         *(f"| {feature.name} | {feature.type} | {feature.describe()} |" for feature in features),
         "",
-        *_figures(run),
+        *figures(run),
         "## Use",
         "",
         "```python",
@@ -52,7 +52,8 @@ def model_card(settings: Settings, features: Sequence[Feature], head: Head, run:
     return "\n".join(lines)
 
 
-def _figures(run: Mapping[str, Any]) -> list[str]:
+def figures(run: Mapping[str, Any]) -> list[str]:
+    """The metrics of a run by part, as lines of Markdown; none where there are none."""
     parts = {part: values for part, values in run.get("metrics", {}).items() if values}
     if not parts:
         return []

@@ -11,13 +11,14 @@ from recurra.errors import ModelFolderError, SettingsError
 from recurra.heads import HEADS
 from recurra.model.folder import read_folder
 from recurra.model.model import Model
+from recurra.model.recommend.model import Recommender
 from recurra.model.trained import TrainedModel
 
 __all__ = ["load"]
 
 HUB = "hf://"
 """Prefix of a model folder on the Hugging Face hub."""
-MODELS: dict[str, type[TrainedModel]] = dict.fromkeys(HEADS, Model)
+MODELS: dict[str, type[TrainedModel]] = {**dict.fromkeys(HEADS, Model), "recommend": Recommender}
 """What a folder of each task holds."""
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from recurra.cells.state import detach
 from recurra.config import Settings
 from recurra.data.batch import Batch
 from recurra.errors import DataError, TrainingDiverged, TrainingInterrupted
@@ -92,6 +93,7 @@ class Fitting(lightning.LightningModule):
         self._step_losses: list[float] = []
         self._watched = False
         self._norm = 0.0
+        self._carried: Any = None
 
     # --- set-up ---------------------------------------------------------------------------------------------------
 
@@ -146,7 +148,7 @@ class Fitting(lightning.LightningModule):
         self._watched = last and self.flow.wants(course.batch // accumulate, -(-course.batches // accumulate))
         if self._watched:
             self.flow.start()
-        loss: Tensor = self.network.loss(self.network(batch), batch)  # type: ignore[operator]  # what a network must have
+        loss: Tensor = self.network.loss(self._outputs(batch), batch)  # type: ignore[operator]  # what a network must have
         self.manual_backward(loss / size)
         self._step_losses.append(float(loss.detach()))
         course.batch += 1
@@ -155,6 +157,14 @@ class Fitting(lightning.LightningModule):
         course.epoch_tokens += batch.steps
         if last:
             self._update()
+
+    def _outputs(self, batch: Batch) -> Any:
+        """What the network makes of a batch; where it has `carry`, from the state after the batch before, cut off from its graph."""
+        if not hasattr(self.network, "carry"):
+            return self.network(batch)
+        outputs, state = self.network.carry(batch, self._carried)  # type: ignore[operator]  # what such a network has
+        self._carried = detach(state)
+        return outputs
 
     def _update(self) -> None:
         optimizer = self.optimizers()
@@ -237,6 +247,7 @@ class Fitting(lightning.LightningModule):
             if course.gradient_flow:
                 self.logs.gradient_flow(course.gradient_flow, step=course.step)
         course.begin_next_epoch()
+        self._carried = None
         self.batches.epoch = course.epoch
         course.stopped = self.reason_to_stop()
         self.trainer.should_stop = bool(course.stopped)
@@ -329,6 +340,7 @@ class Fitting(lightning.LightningModule):
             "guard": self.guard.state_dict(),
             "flow": self.flow.state_dict(),
             "random": random_state(),
+            "carried": None if self._carried is None else [list(part) for part in self._carried],
             "loader": self._position if 0 < self.course.batch < self.course.batches else None,
             "course": self.course.state_dict(),
         }
@@ -343,6 +355,12 @@ class Fitting(lightning.LightningModule):
         self.guard.load_state_dict(state["guard"])
         self.flow.load_state_dict(state["flow"])
         restore_random_state(state["random"])
+        if state.get("carried") is not None:
+            device, rows = self.device, len(state["carried"][0][0])
+            like = self.network.initial_state(rows)  # type: ignore[operator]  # what a network with `carry` has
+            self._carried = tuple(
+                type(part)(*(field.to(device) for field in saved)) for part, saved in zip(like, state["carried"], strict=True)
+            )
 
     def close(self) -> None:
         """Take the progress bar away, finish the logs, drop the hooks."""

@@ -18,13 +18,15 @@ from recurra.config import OptimizerSettings
 from recurra.errors import SettingsError
 from recurra.features.category import CategoryEmbedding
 from recurra.layers import Embedding, HashedTable
+from recurra.layers.item_table import ItemTable
 from recurra.shapes import Tensor
+from recurra.training.adagrad import AdagradMomentum
 from recurra.training.recurrent import recurrent_layers
 
 __all__ = ["CombinedOptimizer", "asgd_average", "build_optimizer", "clip_gradients", "gradient_norms", "set_learning_rate"]
 
 FUSED = ("sgd", "adam", "adamw", "adagrad")
-SPARSE = ("sgd", "adam", "adamw", "adagrad", "muon")
+SPARSE = ("sgd", "adam", "adamw", "adagrad", "muon", "adagrad_momentum")
 
 
 class CombinedOptimizer(Optimizer):
@@ -65,7 +67,7 @@ def build_optimizer(
 
     Weight matrices decay; biases, normalization gains, initial states and embeddings do not. Embeddings with row-sparse
     gradients get an optimizer of the same family that touches only the rows of the batch: SparseAdam for adam, adamw
-    and muon; Adagrad; SGD, there without momentum, which would make every row move at every step.
+    and muon; Adagrad, with momentum too; SGD, there without momentum, which would make every row move at every step.
 
     Args:
         network: already on its device.
@@ -143,7 +145,7 @@ def _partition(network: nn.Module, *, muon: bool) -> tuple[list[nn.Parameter], .
 
 def _is_table(module: nn.Module) -> bool:
     """A weight whose rows are looked up: decay would pull the rare ones to zero between their visits."""
-    return isinstance(module, (nn.Embedding, nn.EmbeddingBag, Embedding, HashedTable, CategoryEmbedding))
+    return isinstance(module, (nn.Embedding, nn.EmbeddingBag, Embedding, HashedTable, CategoryEmbedding, ItemTable))
 
 
 def _device(network: nn.Module) -> str:
@@ -167,6 +169,8 @@ def _dense(groups: list[dict[str, Any]], settings: OptimizerSettings, *, rate: f
             return AdamW(groups, lr=rate, betas=betas, fused=implementation)
         case "adagrad":
             return Adagrad(groups, lr=rate, fused=implementation)
+        case "adagrad_momentum":
+            return AdagradMomentum(groups, lr=rate, momentum=settings.momentum)
         case "nadam":
             return NAdam(groups, lr=rate, betas=betas, decoupled_weight_decay=True)
         case "radam":
@@ -188,6 +192,8 @@ def _sparse(name: str, groups: list[dict[str, Any]], settings: OptimizerSettings
         return SGD(groups, lr=learning_rate, foreach=False)
     if name == "adagrad":
         return Adagrad(groups, lr=learning_rate, foreach=False)
+    if name == "adagrad_momentum":
+        return AdagradMomentum(groups, lr=learning_rate, momentum=settings.momentum)
     return SparseAdam(groups, lr=learning_rate, betas=(settings.beta1, settings.beta2))
 
 

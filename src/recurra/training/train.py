@@ -15,6 +15,7 @@ from recurra.model.trained import TrainedModel
 from recurra.training.devices import process_rank
 from recurra.training.job import Job, Show
 from recurra.training.output import check_output
+from recurra.training.recommend.job import RecommendJob
 from recurra.training.tables.job import TableJob
 
 __all__ = ["plan", "print_line", "train"]
@@ -32,7 +33,10 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {"target": "label"} for name in HUB_DATA_SETS},
 }
 """What is set for data known by name, where the user sets nothing else."""
-JOBS: dict[str, type[Job[Any, Any]]] = dict.fromkeys(("auto", "classify", "labels", "regress"), TableJob)
+JOBS: dict[str, type[Job[Any, Any]]] = {
+    **dict.fromkeys(("auto", "classify", "labels", "regress"), TableJob),
+    "recommend": RecommendJob,
+}
 """What trains each task."""
 
 

@@ -1,0 +1,113 @@
+"""Losses of a recommendation: every answer against every item, or against those drawn for its batch.
+
+Not here: which items are drawn (`training.recommend.negatives`) and how items become vectors (`model.recommend.network`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch.nn.functional import cross_entropy, elu, logsigmoid
+
+from recurra.config import Settings
+from recurra.shapes import Float, Int, Tensor
+
+__all__ = ["RecommendHead", "bpr_max", "sampled_cross_entropy", "top1_max"]
+
+
+class RecommendHead:
+    """What a recommendation is trained by and selected by.
+
+    Args:
+        settings: `recommend.loss` with its options, and `head.label_smoothing`.
+
+    Attributes:
+        task: its name in `head.task`.
+        monitor: the validation metric that selects the model when none is named.
+    """
+
+    task: ClassVar[str] = "recommend"
+    monitor: ClassVar[str] = "ndcg_at_10"
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings.recommend
+        self.smoothing = settings.head.label_smoothing
+
+    def loss(
+        self, scores: Float[Tensor, "N K"], answers: Int[Tensor, " N"], log_weights: Float[Tensor, " K"] | None = None
+    ) -> Float[Tensor, ""]:
+        """Mean loss of N answers.
+
+        Args:
+            scores: of K items for each answer.
+            answers: column of each answer.
+            log_weights: of the columns as negatives; see `sampled_cross_entropy`.
+        """
+        match self.settings.loss:
+            case "cross_entropy":
+                return sampled_cross_entropy(scores, answers, log_weights, smoothing=self.smoothing)
+            case "bpr_max":
+                return bpr_max(scores, answers, regularization=self.settings.regularization, alpha=self.settings.elu)
+            case "top1_max":
+                return top1_max(scores, answers)
+
+
+def sampled_cross_entropy(
+    scores: Float[Tensor, "N K"], answers: Int[Tensor, " N"], log_weights: Float[Tensor, " K"] | None = None, *, smoothing: float = 0.0
+) -> Float[Tensor, ""]:
+    """Cross-entropy of a softmax whose sum over all items is estimated from some of them.
+
+    With answer y and columns j: loss = -s_y + log(exp s_y + sum over j != y of w_j exp s_j). Where w_j is one over the
+    probability that item j is among the columns, the sum has the expectation of the sum over all items (Horvitz & Thompson
+    1952); the answer is always there and has weight 1. With all items as columns and no weights it is the full cross-entropy.
+
+    Args:
+        scores: of K different items for each answer.
+        answers: column of each answer.
+        log_weights: log w_j; none where all weights are 1.
+        smoothing: probability moved from the answer to all columns alike.
+
+    Source: Bengio & Senecal 2008 (importance sampling of a softmax); the official GRU4Rec takes s_j - log q_j for negatives and
+        answer alike, and columns as often as they were drawn.
+    """
+    if log_weights is not None:
+        weighted = scores + log_weights
+        # the answer's own score stays as it is
+        scores = weighted.scatter_add(1, answers[:, None], -log_weights[answers][:, None].to(weighted.dtype))
+    return cross_entropy(scores, answers, label_smoothing=smoothing)
+
+
+def bpr_max(
+    scores: Float[Tensor, "N K"], answers: Int[Tensor, " N"], *, regularization: float = 1.0, alpha: float = 0.5
+) -> Float[Tensor, ""]:
+    """BPR-max: -log(sum_j p_j sigmoid(s_y - s_j)) + regularization * sum_j p_j s_j^2, p the softmax of the negatives' scores.
+
+    Args:
+        scores: of K different items for each answer; they pass ELU first where `alpha` is not 0.
+        answers: column of each answer.
+        regularization: weight of the squared scores.
+        alpha: of the ELU.
+
+    Source: Hidasi & Karatzoglou 2018, section 3.4, equation 10.
+    """
+    if alpha:
+        scores = elu(scores, alpha=alpha)
+    own, log_share = _negatives(scores, answers)
+    wins = torch.logsumexp(log_share + logsigmoid(own - scores), dim=1)
+    return (regularization * (log_share.exp() * scores.square()).sum(1) - wins).mean()
+
+
+def top1_max(scores: Float[Tensor, "N K"], answers: Int[Tensor, " N"]) -> Float[Tensor, ""]:
+    """TOP1-max: sum_j p_j (sigmoid(s_j - s_y) + sigmoid(s_j^2)), p the softmax of the negatives' scores.
+
+    Source: Hidasi & Karatzoglou 2018, section 3.3, equation 7.
+    """
+    own, log_share = _negatives(scores, answers)
+    return (log_share.exp() * (torch.sigmoid(scores - own) + torch.sigmoid(scores.square()))).sum(1).mean()
+
+
+def _negatives(scores: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, 1) the answers' scores, and (N, K) the log of the softmax over all columns but the answer, -inf there."""
+    own = scores.gather(1, answers[:, None])
+    return own, scores.scatter(1, answers[:, None], -torch.inf).log_softmax(1)

@@ -1,0 +1,1 @@
+"""Recommendation of the next item: the network, the trained model, a session in service."""

@@ -1,0 +1,214 @@
+"""The network of a recommendation: clicked items -> vectors -> stack of cells -> a score for each item.
+
+Training reads and scores the rows of the item tables that a batch touches, and no others: its cost does not grow with the number
+of items where negatives are drawn.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import embedding
+
+from recurra.cells.noise import drop
+from recurra.config import Settings
+from recurra.errors import SettingsError
+from recurra.features.items import GAPS, ItemVocabulary
+from recurra.heads.recommend import RecommendHead
+from recurra.layers.item_table import ItemTable
+from recurra.metrics.ranking import ranks
+from recurra.model.network import build_stack
+from recurra.model.recommend.batch import ClickBatch
+from recurra.shapes import Float, Int, Tensor
+
+__all__ = ["SCORES", "Answered", "Asked", "RecommendNetwork"]
+
+SCORES = 2**23
+"""Most scores that are in memory at once where all items are scored without gradients."""
+
+
+class Asked(NamedTuple):
+    """What the loss of a training batch takes.
+
+    Attributes:
+        vectors: (N, D) one for each question.
+        answers: (N,) rows of `items`.
+        items: (K, D) vectors of the items that are compared.
+        bias: (K,) of these; None where there is none.
+    """
+
+    vectors: Tensor
+    answers: Tensor
+    items: Tensor
+    bias: Tensor | None
+
+
+class Answered(NamedTuple):
+    """What comes of a batch in evaluation, where all items are compared.
+
+    Attributes:
+        ranks: (N,) of the answers, from 1; infinite where an answer is not known.
+        loss: mean over the known answers.
+    """
+
+    ranks: np.ndarray
+    loss: Tensor
+
+
+class RecommendNetwork(nn.Module):
+    """The trainable part of a recommender.
+
+    With x_t the vector of the item clicked at step t (the vectors of its attributes and of the time gap added, where there are any),
+    h_t = stack(x_1 ... x_t), projected where its size is not that of an item's vector: the score of item i as the next one is
+    s_i = e_i . h_t + b_i. Tied, e_i is also what is read when i is clicked. Before any known click h_t is zero.
+
+    Args:
+        items: V of them, with their attributes.
+        settings: of the run.
+
+    Attributes:
+        embedding: (V, D) what is read.
+        output: (V, D) what scores; None where that is `embedding` (tied).
+        bias: (V, 1) of the scores, or None.
+        encoder: the stack of cells.
+        head: the loss, and the metric that selects.
+
+    Raises:
+        SettingsError: the encoder reads both ways.
+    """
+
+    def __init__(self, items: ItemVocabulary, settings: Settings) -> None:
+        super().__init__()
+        if settings.encoder.bidirectional:
+            raise SettingsError("The next item cannot be known from both ends: leave encoder.bidirectional out, or set it to false.")
+        chosen, size = settings.recommend, settings.embedding.size
+        sparse, spread = chosen.negatives != "all", settings.embedding.init_range
+        self.head = RecommendHead(settings)
+        self.embedding = ItemTable(len(items), size, init_range=spread, sparse=sparse)
+        self.output = None if chosen.tied else ItemTable(len(items), size, init_range=spread, sparse=sparse)
+        self.bias = ItemTable(len(items), 1, init_range=0.0, sparse=sparse) if chosen.bias else None
+        self.attributes = nn.ModuleList()
+        for number, attribute in enumerate(items.attributes.values()):
+            self.attributes.append(ItemTable(len(attribute.values) + 1, size, init_range=spread))
+            self.register_buffer(f"attribute_of_items_{number}", torch.from_numpy(attribute.numbers), persistent=False)
+        self.gaps = ItemTable(GAPS, size, init_range=spread) if chosen.time_gaps else None
+        self.encoder = build_stack(size, settings.encoder)
+        self.projection = nn.Linear(self.encoder.output_size, size) if self.encoder.output_size != size else None
+        self._dropout = settings.head.dropout
+        self._embedding_dropout = settings.embedding.dropout
+        self._item_dropout = settings.embedding.token_dropout
+
+    def initial_state(self, rows: int) -> tuple[Any, ...]:
+        """The state before a session's first click."""
+        return self.encoder.initial_state(rows)
+
+    def carry(self, batch: ClickBatch, state: tuple[Any, ...] | None) -> tuple[Asked, tuple[Any, ...]]:
+        """A training batch that goes on where another one ended.
+
+        Args:
+            batch: its resets say where sessions begin.
+            state: after the batch before; None for the first.
+
+        Returns:
+            What `loss` takes, and the state after the batch.
+        """
+        rows = batch.rows
+        if rows is None:
+            table, inside = self.embedding.weight, batch.items
+        elif self.output is None:
+            table, inside = self.embedding(rows), torch.searchsorted(rows, batch.items)
+        else:
+            read, inside = torch.unique(batch.items, return_inverse=True)
+            table = self.embedding(read)
+        vectors, after = self._vectors(batch, table, inside, state)
+        if rows is None:
+            bias = None if self.bias is None else self.bias.weight[:, 0]
+            return Asked(vectors, batch.answers, self.scoring.weight, bias), after
+        bias = None if self.bias is None else self.bias(rows)[:, 0]
+        return Asked(vectors, torch.searchsorted(rows, batch.answers), table if self.output is None else self.output(rows), bias), after
+
+    def forward(self, batch: ClickBatch) -> Asked | Answered:
+        """What `loss` takes of a batch that begins from nothing."""
+        if self.training:
+            return self.carry(batch, None)[0]
+        vectors = self.vectors(batch)
+        size = max(1, SCORES // len(self.scoring.weight))
+        placed, total, known = [], vectors.new_zeros(()), batch.answers >= 0
+        for begin in range(0, len(vectors), size):
+            part = slice(begin, begin + size)
+            scores, answers = self.scores(vectors[part]), batch.answers[part]
+            placed.append(ranks(scores.float().cpu().numpy(), answers.cpu().numpy()))
+            if len(kept := answers[known[part]]):
+                total = total + self.head.loss(scores[known[part]], kept) * len(kept)
+        return Answered(np.concatenate(placed) if placed else np.zeros(0), total / known.sum().clamp(min=1))
+
+    def loss(self, outputs: Asked | Answered, batch: ClickBatch) -> Float[Tensor, ""]:
+        """Mean loss of the batch's answers: against the batch's items in training, else against all items."""
+        if isinstance(outputs, Answered):
+            return outputs.loss
+        return self.head.loss(_scores(outputs.vectors, outputs.items, outputs.bias), outputs.answers, batch.log_weights)
+
+    def vectors(self, batch: ClickBatch) -> Float[Tensor, "N D"]:
+        """What scores the items at each question; zeros where no known click came before."""
+        vectors, _ = self._vectors(batch, self.embedding.weight, batch.items, None)
+        return vectors.masked_fill((batch.asked < 0)[:, None], 0.0)
+
+    def _vectors(self, batch: ClickBatch, table: Tensor, inside: Tensor, state: Any) -> tuple[Tensor, tuple[Any, ...]]:
+        """(N, D) for the questions, and the state after; `inside` are the rows of `table` that are read."""
+        steps, after = self.encoder(self._read(batch, table, inside), state, lengths=batch.lengths, reset=batch.reset)
+        steps = steps.flatten(0, 1)[batch.asked]
+        if self.training and self._dropout:
+            steps = drop(steps, self._dropout)
+        return (steps if self.projection is None else self.projection(steps)), after
+
+    def _read(self, batch: ClickBatch, table: Tensor, inside: Tensor) -> Float[Tensor, "B T D"]:
+        """What the stack reads of each click."""
+        x = embedding(inside, table)
+        if self.training and self._item_dropout:
+            x = x * drop(table.new_ones(len(table)), self._item_dropout)[inside][..., None]
+        for number, attribute in enumerate(self.attributes):
+            assert isinstance(attribute, ItemTable)
+            x = x + embedding(self.get_buffer(f"attribute_of_items_{number}")[batch.items], attribute.weight)
+        if self.gaps is not None:
+            assert batch.gaps is not None
+            x = x + embedding(batch.gaps, self.gaps.weight)
+        return drop(x, self._embedding_dropout) if self.training and self._embedding_dropout else x
+
+    @property
+    def scoring(self) -> ItemTable:
+        """The table whose vectors score: `output`, or `embedding` where they are tied."""
+        return self.embedding if self.output is None else self.output
+
+    def scores(self, vectors: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
+        """Of all items."""
+        return _scores(vectors, self.scoring.weight, None if self.bias is None else self.bias.weight[:, 0])
+
+    def item_vectors(self, items: Int[Tensor, "B T"], gaps: Int[Tensor, "B T"] | None = None) -> Float[Tensor, "B T D"]:
+        """What the stack reads of clicks; for serving."""
+        nothing = items.new_zeros(0)
+        return self._read(ClickBatch(items, nothing, nothing, nothing, gaps=gaps), self.embedding.weight, items)
+
+    def describe_module(self, name: str) -> str:
+        """A module's name in a person's words."""
+        room, _, rest = name.partition(".")
+        if room == "encoder":
+            kind, _, number = rest.partition(".")
+            return f"layer {int(number.split('.')[0]) + 1}{', norm' if kind == 'norms' else ''}" if number else "encoder"
+        return {"embedding": "items", "output": "items as answers", "bias": "items' bias"}.get(room, name)
+
+    def explain_backend(self) -> str:
+        """What computes the recurrence, and why."""
+        return self.encoder.explain_backend()
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable numbers."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+def _scores(vectors: Tensor, items: Tensor, bias: Tensor | None) -> Tensor:
+    """(N, K) products of vectors and items, as one matrix product."""
+    return vectors @ items.T if bias is None else torch.addmm(bias, vectors, items.T)

@@ -1,0 +1,1 @@
+"""Training a recommendation: sessions and their split, session-parallel batches with negatives, results."""

@@ -1,0 +1,129 @@
+"""What a training on clicks leaves behind: figures beside the baselines, `run.json`, the report and the model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recurra.errors import DataError
+from recurra.metrics.ranking import Ranking
+from recurra.model.folder import write_run
+from recurra.model.recommend.model import Recommender
+from recurra.training.fit import FitResult
+from recurra.training.recommend.prepare import Prepared
+from recurra.training.tables.results import _versions
+from recurra.training.timings import Timings
+
+__all__ = ["Measured", "fill_run", "measure", "write_results"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The network on the held-out parts.
+
+    Attributes:
+        metrics: flat metrics by part, validation before test.
+        part: the part that the report is about.
+        ranking: of that part; None where nothing was held out.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    part: str
+    ranking: Ranking | None
+
+
+def measure(model: Recommender, prepared: Prepared) -> Measured:
+    """Rank all items for every held-out question."""
+    metrics: dict[str, dict[str, float]] = {}
+    ranking, last = None, "train"
+    for part, asked in (("validation", prepared.validation), ("test", prepared.test)):
+        if asked is not None:
+            ranking, last = model.rank(asked.cases, gaps=asked.gaps), part
+            metrics[part] = model.measure(ranking)
+    return Measured(metrics, last, ranking)
+
+
+def fill_run(model: Recommender, prepared: Prepared, result: FitResult, measured: Measured, *, timings: Timings) -> dict[str, Any]:
+    """Train the baselines where they are wanted, and fill in `model.run`.
+
+    Returns:
+        The baselines by name.
+    """
+    baselines: dict[str, Any] = {}
+    asked = prepared.test if measured.part == "test" else prepared.validation
+    if model.settings.evaluation.baselines and asked is not None:
+        from recurra.evaluation.recommend.baselines import measure_baselines
+
+        with timings.stage("baselines"):
+            baselines = measure_baselines(
+                prepared.train.items,
+                asked.cases,
+                items=len(prepared.items),
+                settings=model.settings.evaluation,
+                seed=model.settings.training.seed,
+            )
+    model.run = _run(model, prepared, result, measured, baselines)
+    model.run["timings"] = timings.rounded()
+    return baselines
+
+
+def _run(model: Recommender, prepared: Prepared, result: FitResult, measured: Measured, baselines: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run.json` holds."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+        "seed": model.settings.training.seed,
+        "threads": torch.get_num_threads(),
+        "data": {
+            "source": prepared.source,
+            "fingerprint": prepared.fingerprint,
+            "rows": prepared.rows,
+            "left_out": prepared.left_out,
+            "overlap": prepared.overlap,
+            "items": len(prepared.items),
+            "sessions": len(prepared.train),
+            "notes": prepared.facts,
+        },
+        "parameters": model.network.parameter_count,
+        "training": {
+            "epochs": len(result.history),
+            "best_epoch": result.best_epoch,
+            "monitor": result.monitor,
+            "steps": result.steps,
+            "seconds": round(result.seconds, 3),
+            "tokens_per_second": round(result.tokens_per_second, 1),
+            "waiting_share": round(result.waiting_share, 4),
+            "learning_rate": result.learning_rate,
+            "stopped": result.stopped,
+            "history": result.history,
+        },
+        "metrics": measured.metrics,
+        "baselines": {name: {measured.part: baseline.metrics} for name, baseline in baselines.items()},
+    }
+
+
+def write_results(
+    folder: Path,
+    model: Recommender,
+    *,
+    timings: Timings,
+) -> None:
+    """Write the model folder, and then its report.
+
+    Raises:
+        ModelFolderError: the folder cannot be written.
+        DataError: the report cannot be written.
+    """
+    model.save(folder, overwrite=True)
+    try:
+        model.run["timings"] = timings.rounded()
+        write_run(folder, model.run)
+    except OSError as error:
+        raise DataError(
+            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
+        ) from error
