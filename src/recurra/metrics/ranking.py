@@ -188,7 +188,8 @@ def _distinct(seen: Ragged, items: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def top_items(scores: Float[np.ndarray, "N V"], k: int, *, seen: Ragged | None = None) -> Int[np.ndarray, "N K"]:
-    """The k items of the highest scores, best first; of equal scores the smaller number first.
+    """The k items of the highest scores, best first; of equal scores the smaller number first (which of those equal to the last one
+    are among the k is left to chance).
 
     Args:
         scores: of every item.
