@@ -118,7 +118,7 @@ def test_every_metric_has_its_label() -> None:
     import numpy as np
 
     from recurra.data.store import Ragged
-    from recurra.metrics import classification_metrics, label_metrics, regression_metrics
+    from recurra.metrics import classification_metrics, forecast_metrics, label_metrics, regression_metrics
     from recurra.metrics.ranking import rank, ranking_metrics
 
     square = np.array([[0.7, 0.1, 0.1, 0.1]] * 3 + [[0.1, 0.7, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.1, 0.7]])
@@ -126,6 +126,9 @@ def test_every_metric_has_its_label() -> None:
         *classification_metrics(square, np.array([0, 0, 0, 1, 2, 3])),
         *label_metrics(square, (square > 0.5).astype(np.int64)),
         *regression_metrics(np.array([1.0, 2.0]), np.array([1.0, 3.0])),
+        *forecast_metrics(
+            np.zeros((2, 1, 1)), np.ones((2, 1, 1)), quantiles=np.zeros((2, 1, 1, 1)), levels=[0.5], scale=np.ones(1), deviation=np.ones(1)
+        ),
     }
     seen = Ragged.from_rows([[2], [0], [3]])
     ranking = rank(square[:3], np.array([1, 1, 2]), sessions=np.arange(3), seen=seen, top=2)

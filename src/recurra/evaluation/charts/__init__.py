@@ -1,7 +1,7 @@
 """Charts of a report as static SVG text: drawn by altair, turned into SVG offline, no JavaScript.
 
 Inside: one function a chart. `theme` (colours, type, the conversion), `course` (learning curves, lengths), `gradients` (gradient flow), `classes`
-(confusion, calibration, ROC), `numbers` (regression), `results` (the network beside its baselines).
+(confusion, calibration, ROC), `numbers` (regression), `forecasts` (fans, errors by steps ahead, coverage), `results` (the network beside its baselines).
 Every function takes plain data and returns an SVG element, or "" where there is nothing to draw.
 """
 

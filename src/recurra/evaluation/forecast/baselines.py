@@ -34,14 +34,14 @@ class ForecastBaseline:
         description: what it is, in half a sentence.
         forecast: from (N, K, C) histories, NaN where missing, to (N, H, C) forecasts.
         offsets: (H, C, Q) from the point forecast to the quantiles.
-        seconds: time that fitting it took.
+        seconds: time that fitting it took; None where there is nothing to fit.
     """
 
     name: str
     description: str
     forecast: Callable[[np.ndarray], np.ndarray]
     offsets: np.ndarray
-    seconds: float
+    seconds: float | None
 
     def quantiles(self, point: Float[np.ndarray, "N H C"]) -> Float[np.ndarray, "N H C Q"]:
         """The quantiles around its point forecasts."""
@@ -93,18 +93,18 @@ def fit_baselines(
     """
     lookback = max(input_length, season, 2)
     left_out: dict[str, str] = {}
-    simple: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], float]] = {
-        "naive": ("repeats the last value", lambda history: naive(history, horizon), 0.0)
+    simple: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], float | None]] = {
+        "naive": ("repeats the last value", lambda history: naive(history, horizon), None)
     }
     if season > 1:
         described = f"repeats the last season of {season:,} steps"
-        simple["seasonal_naive"] = (described, lambda history: seasonal_naive(history, horizon, season), 0.0)
+        simple["seasonal_naive"] = (described, lambda history: seasonal_naive(history, horizon, season), None)
     else:
         left_out["seasonal_naive"] = "there is no season"
     simple["drift"] = (
         "goes on along the line from the first to the last value of the history",
         lambda history: drift(history, horizon),
-        0.0,
+        None,
     )
     started = time.perf_counter()
     linear = fit_linear(train, validation, length=input_length, horizon=horizon, most_rows=most_rows)

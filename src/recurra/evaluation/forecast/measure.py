@@ -15,7 +15,7 @@ from recurra.metrics.forecast_intervals import forecast_draws, resampled
 from recurra.metrics.intervals import bootstrap
 from recurra.shapes import Float, Int
 
-__all__ = ["compare_forecasts", "measure_baselines"]
+__all__ = ["compare_forecasts", "measure_baselines", "strongest_baseline"]
 
 _CELLS = 4_000_000
 """Quantiles (windows x steps x columns x levels) that are held at a time."""
@@ -75,6 +75,7 @@ def compare_forecasts(
     *,
     horizon: int,
     series: Int[np.ndarray, " N"] | None = None,
+    rival: str = "linear",
     settings: EvaluationSettings | None = None,
     metrics: Sequence[str] = (MAIN_METRIC["forecast"], "mae"),
     seed: int = 0,
@@ -87,6 +88,7 @@ def compare_forecasts(
         origins: step at which each window's forecast starts, on one clock for all series.
         horizon: steps ahead.
         series: number of each window's series, where there are several.
+        rival: name of the baseline.
         settings: number of resamples and level of confidence.
         metrics: lower is better; the first one that both have is compared.
         seed: of the resamples.
@@ -110,4 +112,14 @@ def compare_forecasts(
     bounds = bootstrap(gain, draws.count, block=draws.block, samples=settings.bootstrap_samples, confidence=settings.confidence, seed=seed)
     if name not in bounds:
         return None
-    return Comparison(name, both[1][name] - both[0][name], *bounds[name], settings.confidence)
+    return Comparison(name, both[1][name] - both[0][name], *bounds[name], settings.confidence, rival)
+
+
+def strongest_baseline(baselines: Mapping[str, ForecastErrors], metrics: Sequence[str] = (MAIN_METRIC["forecast"], "mae")) -> str | None:
+    """Name of the baseline with the least error, by the first metric that any of them has."""
+    figures = {name: errors.metrics() for name, errors in baselines.items()}
+    for metric in metrics:
+        found = {name: values[metric] for name, values in figures.items() if metric in values}
+        if found:
+            return min(found, key=lambda name: found[name])
+    return None

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recurra.evaluation.comparison import Comparison
+from recurra.evaluation.forecast.windows import ForecastWindow
 from recurra.evaluation.results import ErrorExample, Result, Task
 
 __all__ = [
     "ClassResults",
     "ColumnSummary",
     "DataSummary",
+    "ForecastResults",
     "LabelResults",
     "NumberResults",
     "Report",
@@ -116,6 +118,41 @@ class NumberResults:
 
 
 @dataclass(frozen=True)
+class ForecastResults:
+    """What a forecaster did.
+
+    Attributes:
+        horizon: steps ahead.
+        step: what a step is, in the singular: hour, day, step.
+        windows: windows that were measured.
+        metric: name of the metric of `by_step`.
+        by_step: (H,) that metric by steps ahead, by name of the model: `network` first, then baselines.
+        coverage: (nominal, actual) share of the answers inside each interval, by name of the model.
+        members: metrics by column, or by series where one column is forecast for many.
+        kind: what a member is: column or series.
+        examples: windows that went neither well nor badly.
+        worst: windows with the largest errors, worst first.
+        season: the season and what speaks for it, in words.
+        left_out: why a baseline is not there, by name.
+        drawn: what the intervals draw: origin, or series where there are too few origins.
+    """
+
+    horizon: int
+    step: str
+    windows: int
+    metric: str
+    by_step: Mapping[str, Sequence[float] | np.ndarray]
+    coverage: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    members: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    kind: str = "column"
+    examples: Sequence[ForecastWindow] = ()
+    worst: Sequence[ForecastWindow] = ()
+    season: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    drawn: str = "origin"
+
+
+@dataclass(frozen=True)
 class Report:
     """All that `write_report` puts on the page; everything but the first four may be left empty.
 
@@ -148,7 +185,7 @@ class Report:
     confidence: float = 0.95
     data: DataSummary = field(default_factory=DataSummary)
     training: Training = field(default_factory=Training)
-    results: ClassResults | LabelResults | NumberResults | None = None
+    results: ClassResults | LabelResults | NumberResults | ForecastResults | None = None
     errors: Sequence[ErrorExample] = ()
     settings: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)

@@ -63,6 +63,17 @@ METRICS: Mapping[str, Metric] = {
     "roc_auc": Metric("ROC area", False, True, "one against the rest; 0.5 is chance"),
     "rmse": Metric("RMSE", False, False, "root mean squared error, in the target’s unit"),
     "mae": Metric("MAE", False, False, "mean absolute error, in the target’s unit"),
+    "mse": Metric("MSE", False, False, "mean squared error, in the square of the target’s unit"),
+    "mase": Metric(
+        "MASE", False, False, "mean absolute error over that of the (seasonal) naive forecast, one step ahead, on the training part"
+    ),
+    "smape": Metric("sMAPE", True, False, "2|y − f| / (|y| + |f|), between 0 and 200%"),
+    "standard_mse": Metric("Standardised MSE", False, False, "each column by its deviation in training, as in published tables"),
+    "standard_mae": Metric("Standardised MAE", False, False, "each column by its deviation in training"),
+    "weighted_quantile_loss": Metric(
+        "Weighted quantile loss", False, False, "twice the pinball loss over the sum of |y|, mean over the levels"
+    ),
+    "crps": Metric("CRPS", False, False, "continuous ranked probability score, in the target’s unit"),
     "answer_popularity": Metric("Popularity of the answers", True, True, "mean percentile of the items that came next"),
     "r2": Metric("R²", False, True, "share of the variance explained"),
 }
@@ -90,6 +101,11 @@ BASELINES: Mapping[str, Baseline] = {
     "majority": Baseline("Majority", "the most frequent class"),
     "mean": Baseline("Mean", "the mean"),
     "tfidf_linear": Baseline("TF-IDF linear", "the linear model"),
+    "naive": Baseline("Naive", "the naive forecast"),
+    "seasonal_naive": Baseline("Seasonal naive", "the seasonal naive forecast"),
+    "drift": Baseline("Drift", "the drift"),
+    "linear": Baseline("Linear", "the linear model"),
+    "ets": Baseline("ETS", "exponential smoothing"),
     "popularity": Baseline("Popularity", "what is popular"),
     "markov": Baseline("Markov chain", "the Markov chain"),
     "item_neighbours": Baseline("Item-kNN", "item-kNN"),
@@ -114,11 +130,22 @@ def _metric_at(name: str) -> Metric | None:
     )
 
 
+def _metric_of_interval(name: str) -> Metric | None:
+    """Such as `coverage_90` and `width_90`, of the interval that should hold 90% of the answers."""
+    quantity, _, share = name.partition("_")
+    if quantity not in {"coverage", "width"} or not share.replace(".", "").isdigit():
+        return None
+    if quantity == "coverage":
+        return Metric(f"Coverage of the {share}% interval", True, True, f"answers inside; {share}% is right")
+    return Metric(f"Width of the {share}% interval", False, False, "mean, in the target’s unit")
+
+
 def metric(name: str) -> Metric:
     """The table's entry, or a plain one for a metric it does not know."""
     return (
         METRICS.get(name)
         or _metric_at(name)
+        or _metric_of_interval(name)
         or Metric(name.replace("_", " ").capitalize(), False, "loss" not in name and "error" not in name)
     )
 

@@ -14,7 +14,8 @@ import numpy as np
 from recurra.evaluation import charts
 from recurra.evaluation.charts.theme import shorten
 from recurra.evaluation.report import prose
-from recurra.evaluation.report.content import ClassResults, LabelResults, NumberResults, Report, Training
+from recurra.evaluation.report.content import ClassResults, ForecastResults, LabelResults, NumberResults, Report, Training
+from recurra.evaluation.report.forecasts import forecast_view, random_walk_sentence
 from recurra.evaluation.report.quantities import baseline, count, duration, inline, interval, metric, number, per_cent
 from recurra.evaluation.results import MAIN_METRIC, ErrorExample, Result
 from recurra.metrics.classification import per_class
@@ -28,6 +29,10 @@ _SECTIONS = {
     "lengths": "Lengths",
     "training": "Learning curves",
     "gradients": "Gradient flow",
+    "forecasts": "Forecasts",
+    "horizon": "By horizon",
+    "members": "By column",
+    "worst": "Worst windows",
     "numbers": "Predictions",
     "confusion": "Confusion",
     "classes": "By class",
@@ -36,31 +41,38 @@ _SECTIONS = {
     "timings": "Time",
     "settings": "Settings",
 }
-_ROWS = {"recommend": "clicks"}
+_ROWS = {"recommend": "clicks", "forecast": "windows"}
 """What is measured one by one, where it is not a row."""
 
 
 def page_view(report: Report) -> dict[str, Any]:
     """All that the template shows, ready to print; a section whose parts are all empty is left out of `shown`."""
     view: dict[str, Any] = {"charts": {}, "title": report.title, "lead": _lead(report)}
-    for part in (_result, _data, _training, _details, _errors, _run):
+    for part in (_result, _data, _training, forecast_view, _details, _errors, _run):
         found = part(report)
         view["charts"] |= found.pop("charts", {})
         view |= found
     view["shown"] = [key for key in _SECTIONS if _is_shown(key, view)]
     names = {**_SECTIONS, "classes": f"By {view['noun'].lower()}"}
+    if view["forecasts"]:
+        names["members"] = f"By {view['forecasts']['kind']}"
     view["sections"] = [("result", "Result"), *((key, names[key]) for key in view["shown"])]
     return view
 
 
 def _is_shown(key: str, view: Mapping[str, Any]) -> bool:
     drawn = view["charts"]
+    forecasts = view["forecasts"] or dict.fromkeys(("fans", "worst", "steps", "coverage", "members"))
     return bool(
         {
             "data": view["source"] or view["data_facts"] or view["columns"] or view["left_out"],
             "lengths": drawn["lengths"],
             "training": drawn["curves"],
             "gradients": drawn["gradient_distance"] or drawn["gradient_layer"],
+            "forecasts": forecasts["fans"],
+            "horizon": forecasts["steps"] or forecasts["coverage"],
+            "members": forecasts["members"],
+            "worst": forecasts["worst"],
             "numbers": drawn["predicted"] or drawn["residuals"],
             "confusion": drawn["confusion"] or drawn["pairs"],
             "classes": view["class_rows"],
@@ -73,9 +85,13 @@ def _is_shown(key: str, view: Mapping[str, Any]) -> bool:
 
 
 def _lead(report: Report) -> str:
-    what = {"classify": "Classification of", "labels": "Labels of", "regress": "Regression of", "recommend": "Recommendation of"}[
-        report.task
-    ]
+    what = {
+        "classify": "Classification of",
+        "labels": "Labels of",
+        "regress": "Regression of",
+        "recommend": "Recommendation of",
+        "forecast": "Forecast of",
+    }[report.task]
     parts = [f"{what} “{report.target}”", report.summary]
     return " · ".join(part for part in parts if part)
 
@@ -88,7 +104,8 @@ def _result(report: Report) -> dict[str, Any]:
     results = [replace(report.model, name="Recurrent network"), *(_named(result) for result in ordered)]
     headline = None
     if name in report.model.metrics:
-        rows = report.data.rows.get(report.part)
+        windows = report.results.windows if isinstance(report.results, ForecastResults) else None
+        rows = windows or report.data.rows.get(report.part)
         of = f"on {count(rows)} {report.part} {_ROWS.get(report.task, 'rows')}" if rows else f"on the {report.part} part"
         bounds = report.model.intervals.get(name)
         headline = {
@@ -105,6 +122,8 @@ def _result(report: Report) -> dict[str, Any]:
         warnings.append(
             f"There is no test part. These figures are of the {report.part} part, which also chose the epoch: expect a little less on new rows."
         )
+    if report.task == "forecast":
+        warnings += [text for text in (random_walk_sentence(report),) if text]
     ranked = [r for r in results if name in r.metrics]
     records = [
         {
@@ -160,7 +179,8 @@ def _metric_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 def _data(report: Report) -> dict[str, Any]:
     data = report.data
-    facts = [(f"{part.capitalize()} {_ROWS.get(report.task, 'rows')}", count(rows)) for part, rows in data.rows.items()]
+    what = "steps" if report.task == "forecast" else _ROWS.get(report.task, "rows")
+    facts = [(f"{part.capitalize()} {what}", count(rows)) for part, rows in data.rows.items()]
     if data.padding_waste is not None:
         facts.append(("Padding in the batches", per_cent(data.padding_waste)))
     lengths = [
@@ -192,7 +212,7 @@ def _training(report: Report) -> dict[str, Any]:
         "course": prose.course_sentence(training),
         "gradients": prose.gradient_flow(training),
         "charts": {
-            "curves": _curves(training, "loss" if report.task == "regress" else "loss (nats)"),
+            "curves": _curves(training, "loss" if report.task in ("regress", "forecast") else "loss (nats)"),
             "gradient_layer": charts.gradient_by_layer(training.gradient_layers),
             "gradient_distance": charts.gradient_by_distance(training.gradient_distances),
         },
