@@ -14,7 +14,7 @@ from recurra.errors import SettingsError
 from recurra.training.optimizers import CombinedOptimizer, asgd_average, build_optimizer, clip_gradients, gradient_norms
 
 NAMES = get_args(OptimizerSettings.model_fields["name"].annotation)
-SPARSE = ("sgd", "adam", "adamw", "adagrad", "muon")
+SPARSE = ("sgd", "adam", "adamw", "adagrad", "muon", "adagrad_momentum")
 
 
 def optimizer_settings(name, **options):

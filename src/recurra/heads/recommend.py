@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy, elu, logsigmoid
 
 from recurra.config import Settings
+from recurra.layers.linear_cross_entropy import linear_cross_entropy
 from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["RecommendHead", "bpr_max", "sampled_cross_entropy", "top1_max"]
@@ -35,22 +36,28 @@ class RecommendHead:
         self.smoothing = settings.head.label_smoothing
 
     def loss(
-        self, scores: Float[Tensor, "N K"], answers: Int[Tensor, " N"], log_weights: Float[Tensor, " K"] | None = None
+        self,
+        vectors: Float[Tensor, "N D"],
+        items: Float[Tensor, "K D"],
+        bias: Float[Tensor, " K"] | None,
+        answers: Int[Tensor, " N"],
+        log_weights: Float[Tensor, " K"] | None = None,
     ) -> Float[Tensor, ""]:
         """Mean loss of N answers.
 
         Args:
-            scores: of K items for each answer.
-            answers: column of each answer.
-            log_weights: of the columns as negatives; see `sampled_cross_entropy`.
+            vectors: one for each answer.
+            items: vectors of the items that are compared.
+            bias: of these items' scores.
+            answers: rows of `items`.
+            log_weights: of the items as negatives; see `sampled_cross_entropy`.
         """
-        match self.settings.loss:
-            case "cross_entropy":
-                return sampled_cross_entropy(scores, answers, log_weights, smoothing=self.smoothing)
-            case "bpr_max":
-                return bpr_max(scores, answers, regularization=self.settings.regularization, alpha=self.settings.elu)
-            case "top1_max":
-                return top1_max(scores, answers)
+        if self.settings.loss == "cross_entropy":
+            return linear_cross_entropy(vectors, items, bias, answers, log_weights, smoothing=self.smoothing)
+        scores = vectors @ items.T if bias is None else torch.addmm(bias, vectors, items.T)
+        if self.settings.loss == "bpr_max":
+            return bpr_max(scores, answers, regularization=self.settings.regularization, alpha=self.settings.elu)
+        return top1_max(scores, answers)
 
 
 def sampled_cross_entropy(

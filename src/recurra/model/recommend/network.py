@@ -125,8 +125,7 @@ class RecommendNetwork(nn.Module):
             table = self.embedding(read)
         vectors, after = self._vectors(batch, table, inside, state)
         if rows is None:
-            bias = None if self.bias is None else self.bias.weight[:, 0]
-            return Asked(vectors, batch.answers, self.scoring.weight, bias), after
+            return Asked(vectors, batch.answers, self.scoring.weight, self._bias), after
         bias = None if self.bias is None else self.bias(rows)[:, 0]
         return Asked(vectors, torch.searchsorted(rows, batch.answers), table if self.output is None else self.output(rows), bias), after
 
@@ -142,14 +141,14 @@ class RecommendNetwork(nn.Module):
             scores, answers = self.scores(vectors[part]), batch.answers[part]
             placed.append(ranks(scores.float().cpu().numpy(), answers.cpu().numpy()))
             if len(kept := answers[known[part]]):
-                total = total + self.head.loss(scores[known[part]], kept) * len(kept)
+                total = total + self.head.loss(vectors[part][known[part]], self.scoring.weight, self._bias, kept) * len(kept)
         return Answered(np.concatenate(placed) if placed else np.zeros(0), total / known.sum().clamp(min=1))
 
     def loss(self, outputs: Asked | Answered, batch: ClickBatch) -> Float[Tensor, ""]:
         """Mean loss of the batch's answers: against the batch's items in training, else against all items."""
         if isinstance(outputs, Answered):
             return outputs.loss
-        return self.head.loss(_scores(outputs.vectors, outputs.items, outputs.bias), outputs.answers, batch.log_weights)
+        return self.head.loss(outputs.vectors, outputs.items, outputs.bias, outputs.answers, batch.log_weights)
 
     def vectors(self, batch: ClickBatch) -> Float[Tensor, "N D"]:
         """What scores the items at each question; zeros where no known click came before."""
@@ -184,7 +183,13 @@ class RecommendNetwork(nn.Module):
 
     def scores(self, vectors: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
         """Of all items."""
-        return _scores(vectors, self.scoring.weight, None if self.bias is None else self.bias.weight[:, 0])
+        weight, bias = self.scoring.weight, self._bias
+        return vectors @ weight.T if bias is None else torch.addmm(bias, vectors, weight.T)
+
+    @property
+    def _bias(self) -> Float[Tensor, " V"] | None:
+        """Of all items."""
+        return None if self.bias is None else self.bias.weight[:, 0]
 
     def item_vectors(self, items: Int[Tensor, "B T"], gaps: Int[Tensor, "B T"] | None = None) -> Float[Tensor, "B T D"]:
         """What the stack reads of clicks; for serving."""
@@ -207,8 +212,3 @@ class RecommendNetwork(nn.Module):
     def parameter_count(self) -> int:
         """Trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
-
-def _scores(vectors: Tensor, items: Tensor, bias: Tensor | None) -> Tensor:
-    """(N, K) products of vectors and items, as one matrix product."""
-    return vectors @ items.T if bias is None else torch.addmm(bias, vectors, items.T)

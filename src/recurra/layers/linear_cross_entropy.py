@@ -1,0 +1,90 @@
+"""Cross-entropy of linear scores, with its gradients, in blocks that stay in the processor's cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from recurra.shapes import Float, Int, Tensor
+
+__all__ = ["linear_cross_entropy"]
+
+BLOCK = 128
+"""Rows whose scores are in memory at once (measured at 2,300 and 12,000 columns: 64 to 512 are alike, 16 is half as fast)."""
+
+
+def linear_cross_entropy(
+    vectors: Float[Tensor, "N D"],
+    items: Float[Tensor, "K D"],
+    bias: Float[Tensor, " K"] | None,
+    answers: Int[Tensor, " N"],
+    log_weights: Float[Tensor, " K"] | None = None,
+    *,
+    smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the scores s = vectors items' + bias; see `recurra.heads.recommend.sampled_cross_entropy` for the weights.
+
+    The same value and gradients as by way of the (N, K) scores, of which never more than a block of rows exist: forward and
+    backward pass are made together, block by block. Two thirds of the time of torch's `linear` and `cross_entropy` on a CPU, and
+    memory that does not grow with N K.
+
+    Args:
+        vectors: one for each answer; in float32 whatever the precision around.
+        items: of each column.
+        bias: of each column.
+        answers: columns.
+        log_weights: log of the weight of each column where it is not the answer; none where all are 1.
+        smoothing: probability moved from the answer to all columns alike.
+    """
+    shift = vectors.new_zeros(len(items), dtype=torch.float32) if bias is None else bias.float()
+    own = None
+    if log_weights is not None:
+        shift, own = shift + log_weights, log_weights[answers][:, None]
+    result: Tensor = _LinearCrossEntropy.apply(vectors.float(), items.float(), shift, own, answers[:, None], smoothing)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Gradients are made in the forward pass and multiplied by that of the loss in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, items: Tensor, shift: Tensor, own: Tensor | None, answers: Tensor, smoothing: float) -> Tensor:
+        count, columns = len(vectors), len(items)
+        wanted = any(ctx.needs_input_grad[:3])
+        of_vectors, of_items, of_shift = torch.empty_like(vectors), torch.zeros_like(items), torch.zeros_like(shift)
+        space = vectors.new_empty(min(BLOCK, count), columns)
+        total = vectors.new_zeros(())
+        with torch.autocast(vectors.device.type, enabled=False):
+            for begin in range(0, count, BLOCK):
+                part = slice(begin, begin + BLOCK)
+                some, right = vectors[part], answers[part]
+                scores = torch.addmm(shift, some, items.T, out=space[: len(some)])
+                score = scores.gather(1, right)
+                if own is not None:
+                    score = score - own[part]  # the answer's own score has no weight
+                    scores.scatter_(1, right, score)
+                if smoothing:
+                    total += ((1.0 - smoothing) * score[:, 0] + smoothing * scores.mean(1)).sum().neg_()
+                else:
+                    total -= score.sum()
+                top = scores.amax(1, keepdim=True)
+                sums = scores.sub_(top).exp_().sum(1, keepdim=True)
+                total += (sums.log() + top).sum()
+                if not wanted:
+                    continue
+                scores.div_(sums)
+                if smoothing:
+                    scores.sub_(smoothing / columns)
+                scores.scatter_add_(1, right, torch.full_like(score, smoothing - 1.0))
+                torch.mm(scores, items, out=of_vectors[part])
+                of_items.addmm_(scores.T, some)
+                of_shift += scores.sum(0)
+        if wanted:
+            ctx.save_for_backward(of_vectors.div_(count), of_items.div_(count), of_shift.div_(count))
+        return total / count
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_vectors, of_items, of_shift = ctx.saved_tensors
+        return of_vectors * gradient, of_items * gradient, of_shift * gradient, None, None, None
