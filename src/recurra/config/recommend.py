@@ -78,6 +78,8 @@ class RecommendSettings(Group):
     """Items are read and scored by the same vectors [constrained_embedding]."""
     bias: bool = True
     """Each item's score has a number of its own."""
+    repeats: bool = True
+    """Learn how much more or less probable an item is that the session already holds, by how many clicks ago that was."""
     time_gaps: bool = False
     """The network also reads the time since the click before, in powers of two of the column's unit."""
     attributes: list[Text] = []

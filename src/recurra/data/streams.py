@@ -28,11 +28,13 @@ class StreamWindow:
     Attributes:
         positions: (B, T) of the steps, as numbered by the caller's `starts`; 0 beyond a row's end.
         lengths: (B,) steps of each row; short only where a row comes to its end.
+        inside: (B, T) steps of each step's sequence before it; 0 beyond a row's end.
         reset: (B, T) true where a sequence begins: what was carried is forgotten before the step is read.
     """
 
     positions: Numbers
     lengths: Numbers
+    inside: Numbers
     reset: npt.NDArray[np.bool_]
 
 
@@ -108,7 +110,7 @@ class Streams:
         reset = (inside == 0) & real
         if first == 0:
             reset[:, 0] = True
-        return StreamWindow(np.where(real, self._first[place] + inside, 0), lengths, reset)
+        return StreamWindow(np.where(real, self._first[place] + inside, 0), lengths, np.where(real, inside, 0), reset)
 
     def __iter__(self) -> Iterator[StreamWindow]:
         return (self[number] for number in range(len(self)))

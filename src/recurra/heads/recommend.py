@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy, elu, logsigmoid
 
 from recurra.config import Settings
-from recurra.layers.linear_cross_entropy import linear_cross_entropy
+from recurra.layers.linear_cross_entropy import Added, linear_cross_entropy
 from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["RecommendHead", "bpr_max", "sampled_cross_entropy", "top1_max"]
@@ -42,6 +42,8 @@ class RecommendHead:
         bias: Float[Tensor, " K"] | None,
         answers: Int[Tensor, " N"],
         log_weights: Float[Tensor, " K"] | None = None,
+        *,
+        added: Added | None = None,
     ) -> Float[Tensor, ""]:
         """Mean loss of N answers.
 
@@ -51,10 +53,13 @@ class RecommendHead:
             bias: of these items' scores.
             answers: rows of `items`.
             log_weights: of the items as negatives; see `sampled_cross_entropy`.
+            added: what is added to single scores.
         """
         if self.settings.loss == "cross_entropy":
-            return linear_cross_entropy(vectors, items, bias, answers, log_weights, smoothing=self.smoothing)
+            return linear_cross_entropy(vectors, items, bias, answers, log_weights, added=added, smoothing=self.smoothing)
         scores = vectors @ items.T if bias is None else torch.addmm(bias, vectors, items.T)
+        if added is not None:
+            scores = scores.index_put((added.rows, added.columns), added.values[added.kinds].to(scores.dtype), accumulate=True)
         if self.settings.loss == "bpr_max":
             return bpr_max(scores, answers, regularization=self.settings.regularization, alpha=self.settings.elu)
         return top1_max(scores, answers)

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from recurra.shapes import Float, Int, Tensor
 
-__all__ = ["linear_cross_entropy"]
+__all__ = ["Added", "linear_cross_entropy"]
 
 BLOCK = 128
 """Rows whose scores are in memory at once (measured at 2,300 and 12,000 columns: 64 to 512 are alike, 16 is half as fast)."""
+
+
+class Added(NamedTuple):
+    """Numbers that are added to single scores, a few kinds of them; several at one place add up.
+
+    Attributes:
+        rows: (P,) ascending.
+        columns: (P,).
+        kinds: (P,) which number.
+        values: (M,) the numbers.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    kinds: Tensor
+    values: Tensor
+
+    def edges(self, count: int) -> list[int]:
+        """Where the places of each block of rows begin, and the end."""
+        starts = torch.arange(0, count + BLOCK, BLOCK, device=self.rows.device)
+        edges: list[int] = torch.searchsorted(self.rows, starts).tolist()
+        return edges
 
 
 def linear_cross_entropy(
@@ -21,6 +43,7 @@ def linear_cross_entropy(
     answers: Int[Tensor, " N"],
     log_weights: Float[Tensor, " K"] | None = None,
     *,
+    added: Added | None = None,
     smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy of the scores s = vectors items' + bias; see `recurra.heads.recommend.sampled_cross_entropy` for the weights.
@@ -35,13 +58,15 @@ def linear_cross_entropy(
         bias: of each column.
         answers: columns.
         log_weights: log of the weight of each column where it is not the answer; none where all are 1.
+        added: what is added to single scores.
         smoothing: probability moved from the answer to all columns alike.
     """
     shift = vectors.new_zeros(len(items), dtype=torch.float32) if bias is None else bias.float()
     own = None
     if log_weights is not None:
         shift, own = shift + log_weights, log_weights[answers][:, None]
-    result: Tensor = _LinearCrossEntropy.apply(vectors.float(), items.float(), shift, own, answers[:, None], smoothing)  # type: ignore[no-untyped-call]
+    values = None if added is None else added.values.float()
+    result: Tensor = _LinearCrossEntropy.apply(vectors.float(), items.float(), shift, values, own, answers[:, None], added, smoothing)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -49,21 +74,27 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Gradients are made in the forward pass and multiplied by that of the loss in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, vectors: Tensor, items: Tensor, shift: Tensor, own: Tensor | None, answers: Tensor, smoothing: float) -> Tensor:
+    def forward(ctx: Any, *given: Any) -> Tensor:
+        vectors, items, shift, values, own, answers, added, smoothing = given
         count, columns = len(vectors), len(items)
-        wanted = any(ctx.needs_input_grad[:3])
+        wanted = any(ctx.needs_input_grad[:4])
+        of_values = None if values is None else torch.zeros_like(values)
+        edges = None if added is None else added.edges(count)
         of_vectors, of_items, of_shift = torch.empty_like(vectors), torch.zeros_like(items), torch.zeros_like(shift)
         space = vectors.new_empty(min(BLOCK, count), columns)
-        total = vectors.new_zeros(())
+        total: Tensor = vectors.new_zeros(())
         with torch.autocast(vectors.device.type, enabled=False):
             for begin in range(0, count, BLOCK):
                 part = slice(begin, begin + BLOCK)
                 some, right = vectors[part], answers[part]
                 scores = torch.addmm(shift, some, items.T, out=space[: len(some)])
-                score = scores.gather(1, right)
                 if own is not None:
-                    score = score - own[part]  # the answer's own score has no weight
-                    scores.scatter_(1, right, score)
+                    scores.scatter_add_(1, right, -own[part])  # the answer's own score has no weight
+                if edges is not None:
+                    single = slice(edges[begin // BLOCK], edges[begin // BLOCK + 1])
+                    places = (added.rows[single] - begin, added.columns[single])
+                    scores.index_put_(places, values[added.kinds[single]], accumulate=True)
+                score = scores.gather(1, right)
                 if smoothing:
                     total += ((1.0 - smoothing) * score[:, 0] + smoothing * scores.mean(1)).sum().neg_()
                 else:
@@ -80,11 +111,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 torch.mm(scores, items, out=of_vectors[part])
                 of_items.addmm_(scores.T, some)
                 of_shift += scores.sum(0)
+                if of_values is not None:
+                    of_values.index_add_(0, added.kinds[single], scores[places])
         if wanted:
-            ctx.save_for_backward(of_vectors.div_(count), of_items.div_(count), of_shift.div_(count))
+            made = (of_vectors, of_items, of_shift, of_values)
+            ctx.save_for_backward(*(None if each is None else each.div_(count) for each in made))
         return total / count
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        of_vectors, of_items, of_shift = ctx.saved_tensors
-        return of_vectors * gradient, of_items * gradient, of_shift * gradient, None, None, None
+        return *(None if each is None else each * gradient for each in ctx.saved_tensors), None, None, None, None

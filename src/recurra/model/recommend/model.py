@@ -100,10 +100,12 @@ class Recommender(TrainedModel):
         with torch.inference_mode():
             for number in range(len(batches)):
                 batch, chosen = batches.batch(number)
-                vectors = self.network.vectors(batch.to(device))
+                batch = batch.to(device)
+                vectors, seen = self.network.vectors(batch), batch.seen
+                assert seen is not None
                 for begin in range(0, len(chosen), size):
                     some = chosen[begin : begin + size]
-                    found = self.network.scores(vectors[begin : begin + size]).float().cpu().numpy()
+                    found = self.network.scores(vectors[begin : begin + size], seen.part(begin, begin + size)).float().cpu().numpy()
                     best[some] = top_items(found, top, seen=cases.prefixes(some) if exclude else None)
                     scores[some] = np.take_along_axis(found, np.maximum(best[some], 0), axis=1)
         return best, scores

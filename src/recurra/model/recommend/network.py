@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import embedding
+from torch.nn.functional import cross_entropy, embedding
 
 from recurra.cells.noise import drop
 from recurra.config import Settings
@@ -19,13 +19,16 @@ from recurra.errors import SettingsError
 from recurra.features.items import GAPS, ItemVocabulary
 from recurra.heads.recommend import RecommendHead
 from recurra.layers.item_table import ItemTable
+from recurra.layers.linear_cross_entropy import Added
 from recurra.metrics.ranking import ranks
 from recurra.model.network import build_stack
-from recurra.model.recommend.batch import ClickBatch
+from recurra.model.recommend.batch import DISTANCES, ClickBatch, Seen
 from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["SCORES", "Answered", "Asked", "RecommendNetwork"]
 
+REPEATS = 5.0
+"""How much faster the numbers of repeats move than other parameters: they are few, and end far from zero."""
 SCORES = 2**23
 """Most scores that are in memory at once where all items are scored without gradients."""
 
@@ -38,12 +41,14 @@ class Asked(NamedTuple):
         answers: (N,) rows of `items`.
         items: (K, D) vectors of the items that are compared.
         bias: (K,) of these; None where there is none.
+        added: what earlier clicks add to single scores; None where they do not.
     """
 
     vectors: Tensor
     answers: Tensor
     items: Tensor
     bias: Tensor | None
+    added: Added | None
 
 
 class Answered(NamedTuple):
@@ -63,7 +68,7 @@ class RecommendNetwork(nn.Module):
 
     With x_t the vector of the item clicked at step t (the vectors of its attributes and of the time gap added, where there are any),
     h_t = stack(x_1 ... x_t), projected where its size is not that of an item's vector: the score of item i as the next one is
-    s_i = e_i . h_t + b_i. Tied, e_i is also what is read when i is clicked. Before any known click h_t is zero.
+    s_i = e_i . h_t + b_i, and r_d more for each click on i among the session's last 64, d clicks ago. Tied, e_i is also what is read when i is clicked. Before any known click h_t is zero.
 
     Args:
         items: V of them, with their attributes.
@@ -73,6 +78,7 @@ class RecommendNetwork(nn.Module):
         embedding: (V, D) what is read.
         output: (V, D) what scores; None where that is `embedding` (tied).
         bias: (V, 1) of the scores, or None.
+        repeats: (8,) what is added, times `REPEATS`, to the score of an item for each earlier click on it, by how long ago; or None.
         encoder: the stack of cells.
         head: the loss, and the metric that selects.
 
@@ -94,6 +100,7 @@ class RecommendNetwork(nn.Module):
         for number, attribute in enumerate(items.attributes.values()):
             self.attributes.append(ItemTable(len(attribute.values) + 1, size, init_range=spread))
             self.register_buffer(f"attribute_of_items_{number}", torch.from_numpy(attribute.numbers), persistent=False)
+        self.repeats = nn.Parameter(torch.zeros(DISTANCES)) if chosen.repeats else None
         self.gaps = ItemTable(GAPS, size, init_range=spread) if chosen.time_gaps else None
         self.encoder = build_stack(size, settings.encoder)
         self.projection = nn.Linear(self.encoder.output_size, size) if self.encoder.output_size != size else None
@@ -125,9 +132,17 @@ class RecommendNetwork(nn.Module):
             table = self.embedding(read)
         vectors, after = self._vectors(batch, table, inside, state)
         if rows is None:
-            return Asked(vectors, batch.answers, self.scoring.weight, self._bias), after
+            return Asked(vectors, batch.answers, self.scoring.weight, self._bias, self._added(batch.seen)), after
         bias = None if self.bias is None else self.bias(rows)[:, 0]
-        return Asked(vectors, torch.searchsorted(rows, batch.answers), table if self.output is None else self.output(rows), bias), after
+        items, added = table if self.output is None else self.output(rows), self._added(batch.seen, rows)
+        return Asked(vectors, torch.searchsorted(rows, batch.answers), items, bias, added), after
+
+    def _added(self, seen: Seen | None, rows: Tensor | None = None) -> Added | None:
+        """What earlier clicks add to scores of all items, or of `rows`."""
+        if self.repeats is None or seen is None:
+            return None
+        columns = seen.items if rows is None else torch.searchsorted(rows, seen.items)
+        return Added(seen.questions, columns, seen.distances, REPEATS * self.repeats)
 
     def forward(self, batch: ClickBatch) -> Asked | Answered:
         """What `loss` takes of a batch that begins from nothing."""
@@ -138,17 +153,17 @@ class RecommendNetwork(nn.Module):
         placed, total, known = [], vectors.new_zeros(()), batch.answers >= 0
         for begin in range(0, len(vectors), size):
             part = slice(begin, begin + size)
-            scores, answers = self.scores(vectors[part]), batch.answers[part]
+            seen = None if batch.seen is None else batch.seen.part(begin, begin + size)
+            scores, answers = self.scores(vectors[part], seen), batch.answers[part]
             placed.append(ranks(scores.float().cpu().numpy(), answers.cpu().numpy()))
-            if len(kept := answers[known[part]]):
-                total = total + self.head.loss(vectors[part][known[part]], self.scoring.weight, self._bias, kept) * len(kept)
+            total = total + cross_entropy(scores[known[part]], answers[known[part]], reduction="sum")
         return Answered(np.concatenate(placed) if placed else np.zeros(0), total / known.sum().clamp(min=1))
 
     def loss(self, outputs: Asked | Answered, batch: ClickBatch) -> Float[Tensor, ""]:
-        """Mean loss of the batch's answers: against the batch's items in training, else against all items."""
+        """Mean loss of the batch's answers: against the batch's items in training, else the cross-entropy of all items."""
         if isinstance(outputs, Answered):
             return outputs.loss
-        return self.head.loss(outputs.vectors, outputs.items, outputs.bias, outputs.answers, batch.log_weights)
+        return self.head.loss(outputs.vectors, outputs.items, outputs.bias, outputs.answers, batch.log_weights, added=outputs.added)
 
     def vectors(self, batch: ClickBatch) -> Float[Tensor, "N D"]:
         """What scores the items at each question; zeros where no known click came before."""
@@ -181,10 +196,18 @@ class RecommendNetwork(nn.Module):
         """The table whose vectors score: `output`, or `embedding` where they are tied."""
         return self.embedding if self.output is None else self.output
 
-    def scores(self, vectors: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
-        """Of all items."""
+    def scores(self, vectors: Float[Tensor, "N D"], seen: Seen | None = None) -> Float[Tensor, "N V"]:
+        """Of all items.
+
+        Args:
+            vectors: of the questions.
+            seen: the clicks before each.
+        """
         weight, bias = self.scoring.weight, self._bias
-        return vectors @ weight.T if bias is None else torch.addmm(bias, vectors, weight.T)
+        scores = vectors @ weight.T if bias is None else torch.addmm(bias, vectors, weight.T)
+        if (added := self._added(seen)) is not None:
+            scores.index_put_((added.rows, added.columns), added.values[added.kinds].to(scores.dtype), accumulate=True)
+        return scores
 
     @property
     def _bias(self) -> Float[Tensor, " V"] | None:

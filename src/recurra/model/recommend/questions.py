@@ -11,7 +11,7 @@ import torch
 from recurra.data.cases import Cases
 from recurra.data.store import Ragged, offsets_of
 from recurra.metrics.ranking import Ranking, rank
-from recurra.model.recommend.batch import ClickBatch
+from recurra.model.recommend.batch import ClickBatch, Seen
 from recurra.model.recommend.network import SCORES, RecommendNetwork
 
 __all__ = ["QuestionBatches", "rank_cases"]
@@ -74,6 +74,7 @@ class QuestionBatches:
             torch.from_numpy(np.where(step < 0, -1, rows * width + step)),
             torch.from_numpy(self._answers[chosen]),
             gaps=gaps,
+            seen=Seen.before(self._sessions.offsets[sessions[rows]] + step, step + 1, self._sessions.values),
         )
         return batch, chosen
 
@@ -109,10 +110,12 @@ def rank_cases(network: RecommendNetwork, cases: Cases, *, gaps: Numbers | None 
     with torch.inference_mode():
         for number in range(len(batches)):
             batch, chosen = batches.batch(number)
-            vectors = network.vectors(batch.to(device))
+            batch = batch.to(device)
+            vectors, seen = network.vectors(batch), batch.seen
+            assert seen is not None
             for begin in range(0, len(chosen), size):
                 some = chosen[begin : begin + size]
-                scores = network.scores(vectors[begin : begin + size]).float().cpu().numpy()
+                scores = network.scores(vectors[begin : begin + size], seen.part(begin, begin + size)).float().cpu().numpy()
                 parts.append(rank(scores, cases.answers[some], sessions=cases.session[some], seen=cases.prefixes(some), top=top))
                 numbers.append(some)
     network.train(was_training)

@@ -20,6 +20,7 @@ from recurra.features.items import GAPS, ItemVocabulary
 from recurra.files import replacing
 from recurra.layers.stepper import Stepper
 from recurra.metrics.ranking import top_items
+from recurra.model.recommend.batch import Seen
 from recurra.model.recommend.network import RecommendNetwork
 from recurra.shapes import Float, Tensor
 
@@ -97,7 +98,9 @@ class RecommenderSession:
             `rank` from 1, `item`, `score`.
         """
         with torch.inference_mode():
-            scores = self._network.scores(self._vector()).float().cpu().numpy()
+            known = np.array(self._seen, np.int64)
+            last = np.array([len(known) - 1])
+            scores = self._network.scores(self._vector(), Seen.before(last, last + 1, known)).float().cpu().numpy()
         exclude = self._exclude_seen if exclude_seen is None else exclude_seen
         seen = Ragged(np.array(self._seen, np.int64), np.array([0, len(self._seen)]))
         best = top_items(scores, min(top, len(self._items)), seen=seen if exclude else None)[0]

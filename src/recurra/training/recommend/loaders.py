@@ -16,7 +16,7 @@ from recurra.data.cases import Cases
 from recurra.data.sessions import Sessions
 from recurra.data.streams import Streams
 from recurra.features.items import ItemVocabulary, gap_numbers
-from recurra.model.recommend.batch import ClickBatch
+from recurra.model.recommend.batch import ClickBatch, Seen
 from recurra.model.recommend.questions import QuestionBatches
 from recurra.training.recommend.negatives import Negatives
 
@@ -46,6 +46,7 @@ class StreamLoader:
         self._items = sessions.items.values.astype(np.int64)
         offsets = sessions.items.offsets
         self._gaps = gap_numbers(sessions.times, offsets) if chosen.time_gaps else None
+        self._repeats = chosen.repeats
         self._seed = settings.training.seed
         self._streams = Streams(
             offsets[:-1], np.diff(offsets) - 1, rows=settings.training.batch_size, window=chosen.window, seed=self._seed
@@ -86,7 +87,7 @@ class StreamLoader:
         items = np.where(real, self._items[window.positions], 0)
         answers = self._items[window.positions[real] + 1]
         gaps = None if self._gaps is None else torch.from_numpy(np.where(real, self._gaps[window.positions], 0))
-        rows = log_weights = None
+        rows = log_weights = found = None
         if self._negatives is not None:
             own = np.concatenate([items[real], answers])
             random = np.random.Generator(np.random.Philox(np.random.SeedSequence([self._seed, self._epoch, number])))
@@ -94,6 +95,9 @@ class StreamLoader:
             rows = torch.from_numpy(found)
             if self._negatives.logq:
                 log_weights = torch.from_numpy(self._negatives.log_weights(found, len(own)))
+        seen = None
+        if self._repeats:
+            seen = Seen.before(window.positions[real], window.inside[real] + 1, self._items, among=found)
         return ClickBatch(
             torch.from_numpy(items),
             torch.from_numpy(window.lengths),
@@ -103,6 +107,7 @@ class StreamLoader:
             gaps,
             rows,
             log_weights,
+            seen,
         )
 
 
