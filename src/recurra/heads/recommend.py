@@ -1,6 +1,7 @@
 """Losses of a recommendation: every answer against every item, or against those drawn for its batch.
 
-Not here: which items are drawn (`training.recommend.negatives`) and how items become vectors (`model.recommend.network`).
+Not here: the cross-entropy itself (`layers.linear_cross_entropy`), which items are drawn (`training.recommend.negatives`), and how items
+become vectors (`model.recommend.network`).
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch.nn.functional import cross_entropy, elu, logsigmoid
+from torch.nn.functional import elu, logsigmoid
 
 from recurra.config import Settings
 from recurra.layers.linear_cross_entropy import Added, linear_cross_entropy
 from recurra.shapes import Float, Int, Tensor
 
-__all__ = ["RecommendHead", "bpr_max", "sampled_cross_entropy", "top1_max"]
+__all__ = ["RecommendHead", "bpr_max", "top1_max"]
 
 
 class RecommendHead:
@@ -52,7 +53,7 @@ class RecommendHead:
             items: vectors of the items that are compared.
             bias: of these items' scores.
             answers: rows of `items`.
-            log_weights: of the items as negatives; see `sampled_cross_entropy`.
+            log_weights: of the items as negatives; see `recurra.layers.linear_cross_entropy`; pairwise losses have none.
             added: what is added to single scores.
         """
         if self.settings.loss == "cross_entropy":
@@ -63,31 +64,6 @@ class RecommendHead:
         if self.settings.loss == "bpr_max":
             return bpr_max(scores, answers, regularization=self.settings.regularization, alpha=self.settings.elu)
         return top1_max(scores, answers)
-
-
-def sampled_cross_entropy(
-    scores: Float[Tensor, "N K"], answers: Int[Tensor, " N"], log_weights: Float[Tensor, " K"] | None = None, *, smoothing: float = 0.0
-) -> Float[Tensor, ""]:
-    """Cross-entropy of a softmax whose sum over all items is estimated from some of them.
-
-    With answer y and columns j: loss = -s_y + log(exp s_y + sum over j != y of w_j exp s_j). Where w_j is one over the
-    probability that item j is among the columns, the sum has the expectation of the sum over all items (Horvitz & Thompson
-    1952); the answer is always there and has weight 1. With all items as columns and no weights it is the full cross-entropy.
-
-    Args:
-        scores: of K different items for each answer.
-        answers: column of each answer.
-        log_weights: log w_j; none where all weights are 1.
-        smoothing: probability moved from the answer to all columns alike.
-
-    Source: Bengio & Senecal 2008 (importance sampling of a softmax); the official GRU4Rec takes s_j - log q_j for negatives and
-        answer alike, and columns as often as they were drawn.
-    """
-    if log_weights is not None:
-        weighted = scores + log_weights
-        # the answer's own score stays as it is
-        scores = weighted.scatter_add(1, answers[:, None], -log_weights[answers][:, None].to(weighted.dtype))
-    return cross_entropy(scores, answers, label_smoothing=smoothing)
 
 
 def bpr_max(

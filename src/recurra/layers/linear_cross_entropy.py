@@ -46,7 +46,11 @@ def linear_cross_entropy(
     added: Added | None = None,
     smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the scores s = vectors items' + bias; see `recurra.heads.recommend.sampled_cross_entropy` for the weights.
+    """Mean cross-entropy of the scores s = vectors items' + bias, over all items or some of them that stand for all.
+
+    With answer y and columns j: loss = -s_y + log(exp s_y + sum over j != y of w_j exp s_j). Where w_j is one over the
+    probability that item j is among the columns, the sum has the expectation of the sum over all items (Horvitz & Thompson
+    1952); the answer is always there and has weight 1. With all items as columns and no weights it is the full cross-entropy.
 
     The same value and gradients as by way of the (N, K) scores, of which never more than a block of rows exist: forward and
     backward pass are made together, block by block. Two thirds of the time of torch's `linear` and `cross_entropy` on a CPU, and
@@ -60,6 +64,9 @@ def linear_cross_entropy(
         log_weights: log of the weight of each column where it is not the answer; none where all are 1.
         added: what is added to single scores.
         smoothing: probability moved from the answer to all columns alike.
+
+    Source: Bengio & Senecal 2008 (importance sampling of a softmax); the official GRU4Rec takes s_j - log q_j for negatives and
+        answer alike, and columns as often as they were drawn.
     """
     shift = vectors.new_zeros(len(items), dtype=torch.float32) if bias is None else bias.float()
     own = None
