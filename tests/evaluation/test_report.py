@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recurra.config import EvaluationSettings
+from recurra.data.cases import Cases
+from recurra.data.store import Ragged
 from recurra.evaluation.comparison import Comparison
+from recurra.evaluation.recommend.baselines import compare_rankings, measure_baselines
+from recurra.evaluation.recommend.details import ranking_results
 from recurra.evaluation.report import (
     ClassResults,
     ColumnSummary,
@@ -268,3 +273,59 @@ def test_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_same_report_same_bytes() -> None:
     assert render_report(FULL) == render_report(FULL)
+
+
+def test_a_recommender() -> None:
+    """Best baseline first, pictures, examples with the answer marked; names from the data are escaped."""
+    sessions = Ragged.from_rows([np.arange(start, start + 6) % 90 for start in range(180)], np.int64)
+    cases = Cases.every_step(sessions)
+    found = measure_baselines(sessions, cases, items=90, settings=EvaluationSettings(bootstrap_samples=50))
+    network = found["markov"].ranking
+    names = [EVIL, *(f"item {number}" for number in range(1, 90))]
+    popularity = np.bincount(sessions.values, minlength=90)
+    report = Report(
+        title="clicks",
+        task="recommend",
+        target="item",
+        model=Result("network", "GRU", found["markov"].metrics, found["markov"].intervals),
+        baselines=[baseline.result() for baseline in found.values()],
+        comparison=compare_rankings(network, found["popularity"]),
+        data=DataSummary(rows={"train": 1_080, "test": len(cases)}, overlap={"test": 60}, notes=["a note"]),
+        results=ranking_results(
+            {"Recurrent network": network, **{name: baseline.ranking for name, baseline in found.items()}},
+            cases,
+            popularity=popularity,
+            names=names,
+        ),
+    )
+    reader = Reader(render_report(report))
+    sections = {address.removeprefix("#") for address in reader.addresses}
+    assert {"result", "ranking", "catalogue", "examples", "data"} <= sections
+    assert "The recurrent network pays" in reader.text
+    assert "of recall at 20 more than what is popular" in reader.text
+    assert "60 test sessions of three clicks or more are, click for click, training sessions too" in reader.text
+    assert "a note" in reader.text
+    assert "The same with the items that a session already holds taken out" in reader.text
+    assert "mark" in reader.tags  # what always follows stands first
+    assert "script" not in reader.tags
+    assert reader.tags.count("svg") >= 5
+
+
+def test_details_of_a_ranking() -> None:
+    """Recall by cutoff ends at that of the metrics; groups have all their clicks; shares sum to one."""
+    sessions = Ragged.from_rows([np.arange(start, start + 6) % 30 for start in range(60)], np.int64)
+    cases = Cases.every_step(sessions)
+    found = measure_baselines(sessions, cases, items=30, settings=EvaluationSettings(bootstrap_samples=0))["popularity"]
+    details = ranking_results({"network": found.ranking}, cases, popularity=np.bincount(sessions.values), names=[str(n) for n in range(30)])
+    curve = {record["k"]: record["recall"] for record in details.curve}
+    assert curve[20] == found.metrics["recall_at_20"]
+    assert curve[100] == 1.0
+    assert [record["group"] for record in details.by_known] == ["1", "2", "3", "4", "5–6"]
+    for records in (details.by_known, details.by_clicked):
+        weighted = sum(float(record["value"]) * float(record["count"]) for record in records)
+        assert weighted / len(cases) == pytest.approx(found.metrics["recall_at_20"])
+    for name in ("what came next", "network"):
+        assert sum(float(record["value"]) for record in details.shares if record["model"] == name) == pytest.approx(1.0)
+    for example in details.examples:
+        assert len(example.known) <= 8
+        assert len(example.recommended) == 8

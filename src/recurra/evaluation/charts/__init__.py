@@ -1,7 +1,8 @@
 """Charts of a report as static SVG text: drawn by altair, turned into SVG offline, no JavaScript.
 
 Inside: one function a chart. `theme` (colours, type, the conversion), `course` (learning curves, lengths), `gradients` (gradient flow), `classes`
-(confusion, calibration, ROC), `numbers` (regression), `forecasts` (fans, errors by steps ahead, coverage), `results` (the network beside its baselines).
+(confusion, calibration, ROC), `numbers` (regression), `forecasts` (fans, errors by steps ahead, coverage), `ranking` (recommendation),
+`results` (the network beside its baselines).
 Every function takes plain data and returns an SVG element, or "" where there is nothing to draw.
 """
 
@@ -11,9 +12,11 @@ from recurra.evaluation.charts.classes import calibration, confused_pairs, confu
 from recurra.evaluation.charts.course import learning_curve, length_distribution
 from recurra.evaluation.charts.gradients import gradient_by_distance, gradient_by_layer
 from recurra.evaluation.charts.numbers import predicted_against_true, residuals
+from recurra.evaluation.charts.ranking import by_group, recall_curve
 from recurra.evaluation.charts.results import results
 
 __all__ = [
+    "by_group",
     "calibration",
     "confused_pairs",
     "confusion_matrix",
@@ -22,6 +25,7 @@ __all__ = [
     "learning_curve",
     "length_distribution",
     "predicted_against_true",
+    "recall_curve",
     "residuals",
     "results",
     "roc",

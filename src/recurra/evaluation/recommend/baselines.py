@@ -15,11 +15,13 @@ from recurra.config import EvaluationSettings
 from recurra.data.cases import Cases
 from recurra.data.store import Ragged
 from recurra.errors import EmptyData
+from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.recommend.scorers import LONGEST, SCORERS, Scorer
-from recurra.evaluation.results import Result
-from recurra.metrics.ranking import CUTOFFS, Ranking, Ties, rank, ranking_intervals, ranking_metrics
+from recurra.evaluation.results import MAIN_METRIC, Result
+from recurra.metrics.intervals import bootstrap
+from recurra.metrics.ranking import CUTOFFS, Ranking, Ties, rank, ranking_intervals, ranking_metrics, ranking_statistics
 
-__all__ = ["RankingBaseline", "measure_baselines", "rank_cases"]
+__all__ = ["RankingBaseline", "compare_rankings", "measure_baselines", "rank_cases"]
 
 _CELLS = 16_000_000
 """Most scores held at a time (64 MB)."""
@@ -98,6 +100,35 @@ def _described(scorer: Scorer) -> str:
     if scorer.repeat == 1.0:
         return scorer.description
     return f"{scorer.description}; what the session already holds counts {scorer.repeat:g} of that"
+
+
+def compare_rankings(
+    model: Ranking, baseline: RankingBaseline, *, settings: EvaluationSettings | None = None, seed: int = 0
+) -> Comparison | None:
+    """The paired comparison of the network with a baseline on the same sessions, in the task's `MAIN_METRIC`.
+
+    Args:
+        model: the network's ranking.
+        baseline: measured on the same questions.
+        settings: number of resamples and level of confidence.
+        seed: of the resamples.
+
+    Returns:
+        The comparison; None when intervals are switched off.
+    """
+    settings = settings or EvaluationSettings()
+    name = MAIN_METRIC["recommend"]
+    cutoff = (int(name.rpartition("_")[2]),)
+    (first, count), (second, _) = (ranking_statistics(ranking, at=cutoff) for ranking in (model, baseline.ranking))
+
+    def gain(counts: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: first(counts)[name] - second(counts)[name]}
+
+    bounds = bootstrap(gain, count, samples=settings.bootstrap_samples, confidence=settings.confidence, seed=seed)
+    if name not in bounds:
+        return None
+    point = float(gain(np.ones((1, count)))[name][0])
+    return Comparison(name, point, *bounds[name], settings.confidence, baseline.name)
 
 
 def rank_cases(

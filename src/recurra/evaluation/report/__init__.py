@@ -9,6 +9,8 @@ from recurra.evaluation.report.content import (
     ForecastResults,
     LabelResults,
     NumberResults,
+    RankingExample,
+    RankingResults,
     Report,
     Training,
 )
@@ -23,6 +25,8 @@ __all__ = [
     "ForecastResults",
     "LabelResults",
     "NumberResults",
+    "RankingExample",
+    "RankingResults",
     "Report",
     "Result",
     "Training",

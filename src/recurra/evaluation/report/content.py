@@ -18,6 +18,8 @@ __all__ = [
     "ForecastResults",
     "LabelResults",
     "NumberResults",
+    "RankingExample",
+    "RankingResults",
     "Report",
     "Training",
 ]
@@ -48,6 +50,7 @@ class DataSummary:
         lengths: steps of each training row, by sequence column.
         max_length: steps after which a text is cut, where there is such a limit.
         length_unit: what a step is: token, character.
+        notes: what else a person should know, in sentences.
     """
 
     source: str = ""
@@ -60,6 +63,7 @@ class DataSummary:
     lengths: Mapping[str, Sequence[int] | np.ndarray] = field(default_factory=dict)
     max_length: int | None = None
     length_unit: str = "token"
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,46 @@ class ForecastResults:
 
 
 @dataclass(frozen=True)
+class RankingExample:
+    """A click that was to be foreseen.
+
+    Attributes:
+        before: clicks of the session before those shown.
+        known: names of the items clicked, in order.
+        recommended: names of the first items of the ranking, best first.
+        answer: name of the item that came next.
+        rank: where it stood among all items; infinite where the model does not know it.
+    """
+
+    before: int
+    known: Sequence[str]
+    recommended: Sequence[str]
+    answer: str
+    rank: float
+
+
+@dataclass(frozen=True)
+class RankingResults:
+    """What a recommender did, beside its baselines.
+
+    Attributes:
+        k: cutoff of the recall by groups.
+        curve: records {"model", "k", "recall"}, the network first.
+        by_known: recall at k by how many clicks were known: records {"model", "group", "order", "value", "count"}.
+        by_clicked: recall at k by how often the answer was clicked in training; the same records.
+        shares: how recommendations, and what came next, spread over the items by their popularity; the same records without counts.
+        examples: clicks drawn at random.
+    """
+
+    k: int
+    curve: Sequence[Mapping[str, str | float]]
+    by_known: Sequence[Mapping[str, str | float]] = ()
+    by_clicked: Sequence[Mapping[str, str | float]] = ()
+    shares: Sequence[Mapping[str, str | float]] = ()
+    examples: Sequence[RankingExample] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """All that `write_report` puts on the page; everything but the first four may be left empty.
 
@@ -185,7 +229,7 @@ class Report:
     confidence: float = 0.95
     data: DataSummary = field(default_factory=DataSummary)
     training: Training = field(default_factory=Training)
-    results: ClassResults | LabelResults | NumberResults | ForecastResults | None = None
+    results: ClassResults | LabelResults | NumberResults | ForecastResults | RankingResults | None = None
     errors: Sequence[ErrorExample] = ()
     settings: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)

@@ -13,17 +13,20 @@ from typing import Any, Literal
 import numpy as np
 
 from recurra.evaluation.comparison import Comparison
-from recurra.evaluation.report.content import Report, Training
+from recurra.evaluation.report.content import RankingResults, Report, Training
 from recurra.evaluation.report.quantities import baseline, count, duration, inline, interval, metric, number, per_cent, points
 from recurra.evaluation.results import MAIN_METRIC, Result
 
 __all__ = [
     "GradientFlow",
     "calibration_sentence",
+    "copies_sentence",
     "course_sentence",
     "gradient_flow",
+    "known_sentence",
     "length_sentence",
     "overlap_sentence",
+    "popularity_sentence",
     "strongest",
     "verdict",
 ]
@@ -209,6 +212,34 @@ def calibration_sentence(records: Sequence[Mapping[str, float]]) -> str:
     return f"{both}: the model is more often right than it claims, by {points(gap)}."
 
 
+def known_sentence(results: RankingResults) -> str:
+    """Whether the network gains from knowing more of a session."""
+    network = results.curve[0]["model"] if results.curve else None
+    records = [record for record in results.by_known if record["model"] == network]
+    if len(records) < 2:
+        return ""
+    first, last = records[0], records[-1]
+    step = "the first click of a session" if first["group"] == "1" else f"{first['group']} clicks"
+    return (
+        f"The item that came next is among the first {results.k} of {per_cent(float(first['value']))} of the clicks after {step}, "
+        f"and of {per_cent(float(last['value']))} where {last['group']} clicks are known."
+    )
+
+
+def popularity_sentence(report: Report) -> str:
+    """Whether popular items are pushed, and how much of the catalogue is recommended to anybody."""
+    found = {name.partition("_at_")[0]: value for name, value in report.model.metrics.items()}
+    if not {"coverage", "recommended_popularity", "answer_popularity"} <= set(found):
+        return ""
+    gap = found["recommended_popularity"] - found["answer_popularity"]
+    if abs(gap) < 0.02:
+        bias = "What is recommended is about as popular as what came next"
+    else:
+        bias = f"What is recommended is {'more' if gap > 0 else 'less'} popular than what came next"
+    both = f"mean popularity percentile {per_cent(found['recommended_popularity'])} against {per_cent(found['answer_popularity'])}"
+    return f"{per_cent(found['coverage'])} of the items were recommended to somebody. {bias}: {both}."
+
+
 def length_sentence(lengths: Any, unit: str) -> str:
     """Median, 95th percentile and longest."""
     values = np.asarray(lengths)
@@ -228,3 +259,14 @@ def overlap_sentence(overlap: Mapping[str, int], rows: Mapping[str, int]) -> str
     if not found:
         return "No input of the other parts also stands in the training part." if overlap else ""
     return f"{' and '.join(found)} have an input that also stands in the training part: on those the network is tested on what it has seen."
+
+
+def copies_sentence(overlap: Mapping[str, int]) -> str:
+    """How many held-out sessions are copies of training sessions: on those, memory is measured."""
+    found = [f"{count(n)} {part} sessions" for part, n in overlap.items() if n]
+    if not found:
+        return "No session of three clicks or more of the other parts is also a training session." if overlap else ""
+    return (
+        f"{' and '.join(found)} of three clicks or more are, click for click, training sessions too: "
+        "on those the figures measure memory, and they flatter whatever remembers best."
+    )

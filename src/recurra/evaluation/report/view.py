@@ -17,6 +17,7 @@ from recurra.evaluation.report import prose
 from recurra.evaluation.report.content import ClassResults, ForecastResults, LabelResults, NumberResults, Report, Training
 from recurra.evaluation.report.forecasts import forecast_view, random_walk_sentence
 from recurra.evaluation.report.quantities import baseline, count, duration, inline, interval, metric, number, per_cent
+from recurra.evaluation.report.rankings import ranking_view
 from recurra.evaluation.results import MAIN_METRIC, ErrorExample, Result
 from recurra.metrics.classification import per_class
 
@@ -25,6 +26,9 @@ __all__ = ["page_view"]
 _LONGEST_EXCERPT, _LONGEST_VALUE = 320, 120
 _FEW_CLASSES = 30
 _SECTIONS = {
+    "ranking": "Ranking",
+    "catalogue": "Catalogue",
+    "examples": "Examples",
     "data": "Data",
     "lengths": "Lengths",
     "training": "Learning curves",
@@ -48,7 +52,7 @@ _ROWS = {"recommend": "clicks", "forecast": "windows"}
 def page_view(report: Report) -> dict[str, Any]:
     """All that the template shows, ready to print; a section whose parts are all empty is left out of `shown`."""
     view: dict[str, Any] = {"charts": {}, "title": report.title, "lead": _lead(report)}
-    for part in (_result, _data, _training, forecast_view, _details, _errors, _run):
+    for part in (_result, _data, _training, forecast_view, ranking_view, _details, _errors, _run):
         found = part(report)
         view["charts"] |= found.pop("charts", {})
         view |= found
@@ -73,6 +77,9 @@ def _is_shown(key: str, view: Mapping[str, Any]) -> bool:
             "horizon": forecasts["steps"] or forecasts["coverage"],
             "members": forecasts["members"],
             "worst": forecasts["worst"],
+            "ranking": drawn["recall"] or drawn["by_known"],
+            "catalogue": drawn["shares"] or drawn["by_clicked"],
+            "examples": view["examples"],
             "numbers": drawn["predicted"] or drawn["residuals"],
             "confusion": drawn["confusion"] or drawn["pairs"],
             "classes": view["class_rows"],
@@ -147,7 +154,8 @@ def _result(report: Report) -> dict[str, Any]:
         "verdict": prose.verdict(report),
         "warnings": warnings,
         "results": results,
-        "metric_rows": _metric_rows(results),
+        "metric_rows": _metric_rows(results, [name for name in results[0].metrics if not name.startswith("masked_")]),
+        "masked_rows": _metric_rows(results, [name for name in results[0].metrics if name.startswith("masked_")]),
         "described": [(result.name, _description(result)) for result in results if result.description or result.seconds is not None],
         "charts": {"results": drawn},
     }
@@ -162,9 +170,9 @@ def _description(result: Result) -> str:
     return "; ".join(part for part in (result.description, time) if part)
 
 
-def _metric_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+def _metric_rows(results: Sequence[Result], names: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
-    for name in results[0].metrics:
+    for name in names:
         shown = metric(name)
         cells = [
             (shown.write(result.metrics[name]), interval(name, result.intervals[name]) if name in result.intervals else "")
@@ -199,7 +207,8 @@ def _data(report: Report) -> dict[str, Any]:
     return {
         "source": data.source,
         "data_facts": facts,
-        "overlap": prose.overlap_sentence(data.overlap, data.rows),
+        "overlap": prose.copies_sentence(data.overlap) if report.task == "recommend" else prose.overlap_sentence(data.overlap, data.rows),
+        "notes": data.notes,
         "left_out": [(reason, count(rows)) for reason, rows in [*data.left_out.items(), *cut] if rows],
         "columns": [replace(column, example=_cut(column.example, _LONGEST_VALUE)) for column in data.columns],
         "charts": {"lengths": lengths},

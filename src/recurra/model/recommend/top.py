@@ -112,7 +112,7 @@ class ApproximateTop:
         bias: Float[Tensor, " V"] | None = None,
         *,
         candidates: int = 256,
-        links: int = 16,
+        links: int = 32,
         threads: int = 1,
     ) -> None:
         self._exact = ExactTop(vectors, bias)

@@ -98,7 +98,7 @@ class RecommendJob(Job[Prepared, RecommendNetwork]):
                 f"  {name}, {baseline.description}: {baseline.metrics.get(network.head.monitor, float('nan')):.4f} {network.head.monitor}"
             )
         if self.keep:
-            write_results(self.folder, model, timings=self.timings)
+            write_results(self.folder, model, prepared, result, measured, baselines=baselines, timings=self.timings)
             self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
         return model
 

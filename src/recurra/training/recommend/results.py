@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ from typing import Any
 import torch
 
 from recurra.errors import DataError
+from recurra.evaluation.recommend.baselines import RankingBaseline, measure_baselines
+from recurra.evaluation.report import write_report
 from recurra.metrics.ranking import Ranking
 from recurra.model.folder import write_run
 from recurra.model.recommend.model import Recommender
 from recurra.training.fit import FitResult
 from recurra.training.recommend.prepare import Prepared
+from recurra.training.recommend.report import build_report
 from recurra.training.tables.results import _versions
 from recurra.training.timings import Timings
 
@@ -48,22 +51,23 @@ def measure(model: Recommender, prepared: Prepared) -> Measured:
     return Measured(metrics, last, ranking)
 
 
-def fill_run(model: Recommender, prepared: Prepared, result: FitResult, measured: Measured, *, timings: Timings) -> dict[str, Any]:
+def fill_run(
+    model: Recommender, prepared: Prepared, result: FitResult, measured: Measured, *, timings: Timings
+) -> dict[str, RankingBaseline]:
     """Train the baselines where they are wanted, and fill in `model.run`.
 
     Returns:
         The baselines by name.
     """
-    baselines: dict[str, Any] = {}
+    baselines: dict[str, RankingBaseline] = {}
     asked = prepared.test if measured.part == "test" else prepared.validation
     if model.settings.evaluation.baselines and asked is not None:
-        from recurra.evaluation.recommend.baselines import measure_baselines
-
         with timings.stage("baselines"):
             baselines = measure_baselines(
                 prepared.train.items,
                 asked.cases,
                 items=len(prepared.items),
+                validation=prepared.validation.cases if measured.part == "test" and prepared.validation is not None else None,
                 settings=model.settings.evaluation,
                 seed=model.settings.training.seed,
             )
@@ -72,7 +76,9 @@ def fill_run(model: Recommender, prepared: Prepared, result: FitResult, measured
     return baselines
 
 
-def _run(model: Recommender, prepared: Prepared, result: FitResult, measured: Measured, baselines: Mapping[str, Any]) -> dict[str, Any]:
+def _run(
+    model: Recommender, prepared: Prepared, result: FitResult, measured: Measured, baselines: Mapping[str, RankingBaseline]
+) -> dict[str, Any]:
     """What `run.json` holds."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -110,10 +116,23 @@ def _run(model: Recommender, prepared: Prepared, result: FitResult, measured: Me
 def write_results(
     folder: Path,
     model: Recommender,
+    prepared: Prepared,
+    result: FitResult,
+    measured: Measured,
     *,
+    baselines: Mapping[str, RankingBaseline],
     timings: Timings,
 ) -> None:
     """Write the model folder, and then its report.
+
+    Args:
+        folder: the model folder.
+        model: the trained model, its `run` filled in.
+        prepared: the data it was trained on.
+        result: the course of the training.
+        measured: the network on the held-out parts.
+        baselines: of `fill_run`.
+        timings: of the stages so far; that of the report is added.
 
     Raises:
         ModelFolderError: the folder cannot be written.
@@ -121,6 +140,9 @@ def write_results(
     """
     model.save(folder, overwrite=True)
     try:
+        with timings.stage("report"):
+            report = build_report(folder, model, prepared, result, part=measured.part, ranking=measured.ranking, baselines=baselines)
+            write_report(folder / "report.html", replace(report, timings=dict(timings.seconds)))
         model.run["timings"] = timings.rounded()
         write_run(folder, model.run)
     except OSError as error:
