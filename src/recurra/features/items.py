@@ -6,8 +6,10 @@ never recommended, and counts as a miss where it is the answer.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -71,6 +73,16 @@ class ItemVocabulary:
     names: pl.Series
     counts: npt.NDArray[np.int64]
     attributes: Mapping[str, ItemAttribute] = field(default_factory=dict)
+
+    @cached_property
+    def number_by_name(self) -> dict[str, int]:
+        """Number of each item by its name; made once, for all sessions in service."""
+        return {name: number for number, name in enumerate(self.names.to_list())}
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Hash of the names in their order."""
+        return hashlib.blake2b("\n".join(self.names.to_list()).encode(), digest_size=16).digest()
 
     @classmethod
     def fit(cls, train: Sessions) -> Self:

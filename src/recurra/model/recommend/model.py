@@ -17,11 +17,13 @@ from recurra.data.sessions import Sessions, every_click, read_sessions
 from recurra.data.store import Ragged, offsets_of
 from recurra.errors import DataError, EmptyData
 from recurra.features.items import UNKNOWN_ITEM, ItemVocabulary, gap_numbers
-from recurra.metrics.ranking import Ranking, ranking_intervals, ranking_metrics, top_items
+from recurra.metrics.ranking import Ranking, ranking_intervals, ranking_metrics
+from recurra.model.recommend.best import approximate_top, best_items, exact_top
 from recurra.model.recommend.card import recommender_card
 from recurra.model.recommend.network import SCORES, RecommendNetwork
 from recurra.model.recommend.questions import QuestionBatches, rank_cases
 from recurra.model.recommend.session import RecommenderSession
+from recurra.model.recommend.top import ApproximateTop
 from recurra.model.trained import OnError, TrainedModel
 
 __all__ = ["Recommender"]
@@ -51,6 +53,7 @@ class Recommender(TrainedModel):
     ) -> None:
         super().__init__(settings, network, run)
         self.items = items
+        self._graph: ApproximateTop | None = None
 
     def recommend(self, data: Any, *, top: int = 20, exclude_seen: bool | None = None, on_error: OnError = "fail") -> pl.DataFrame:
         """The items that come next most probably.
@@ -95,7 +98,8 @@ class Recommender(TrainedModel):
         top = min(top, len(self.items))
         best, scores = np.full((len(cases), top), -1), np.zeros((len(cases), top), np.float32)
         batches = QuestionBatches(cases, gaps)
-        size = max(1, SCORES // len(self.items))
+        search = exact_top(self.network)
+        size = max(1, SCORES // min(len(self.items), search.block))
         device = next(self.network.parameters()).device
         with torch.inference_mode():
             for number in range(len(batches)):
@@ -105,9 +109,9 @@ class Recommender(TrainedModel):
                 assert seen is not None
                 for begin in range(0, len(chosen), size):
                     some = chosen[begin : begin + size]
-                    found = self.network.scores(vectors[begin : begin + size], seen.part(begin, begin + size)).float().cpu().numpy()
-                    best[some] = top_items(found, top, seen=cases.prefixes(some) if exclude else None)
-                    scores[some] = np.take_along_axis(found, np.maximum(best[some], 0), axis=1)
+                    before, excluded = seen.part(begin, begin + size), cases.prefixes(some) if exclude else None
+                    found = best_items(self.network, search, vectors[begin : begin + size], top, seen=before, excluded=excluded)
+                    best[some], scores[some] = found.items.cpu().numpy(), found.scores.float().cpu().numpy()
         return best, scores
 
     @property
@@ -154,9 +158,20 @@ class Recommender(TrainedModel):
                 metrics[f"{name}_low"], metrics[f"{name}_high"] = low, high
         return {**metrics, "rows": len(ranking)}
 
-    def session(self) -> RecommenderSession:
-        """A session in service: one step a click, and a state that survives a restart."""
-        return RecommenderSession(self.network, self.items, exclude_seen=self.excludes_seen)
+    def session(self, *, approximate: bool = False) -> RecommenderSession:
+        """A session in service: one step a click, and a state that survives a restart.
+
+        Args:
+            approximate: look for the best items by a graph of neighbours, which pays from some hundred thousand items on. It is built
+                once, for the first such session (a million items of 100 numbers take some minutes), and later changes of the network do not reach it.
+
+        Raises:
+            MissingDependency: the package usearch is not installed.
+        """
+        if approximate and self._graph is None:
+            self._graph = approximate_top(self.network)
+        search = self._graph if approximate and self._graph is not None else exact_top(self.network)
+        return RecommenderSession(self.network, self.items, search=search, exclude_seen=self.excludes_seen)
 
     def _gaps(self, sessions: Sessions) -> npt.NDArray[np.int64] | None:
         return gap_numbers(sessions.times, sessions.items.offsets) if self.settings.recommend.time_gaps else None

@@ -142,7 +142,14 @@ class RecommendNetwork(nn.Module):
         if self.repeats is None or seen is None:
             return None
         columns = seen.items if rows is None else torch.searchsorted(rows, seen.items)
-        return Added(seen.questions, columns, seen.distances, REPEATS * self.repeats)
+        return Added(seen.questions, columns, seen.distances, self.repeat_scores)
+
+    @property
+    def repeat_scores(self) -> Float[Tensor, " R"]:
+        """What each earlier click on an item adds to its score, by the number of how long ago."""
+        if self.repeats is None:
+            return self.scoring.weight.new_zeros(DISTANCES)
+        return REPEATS * self.repeats
 
     def forward(self, batch: ClickBatch) -> Asked | Answered:
         """What `loss` takes of a batch that begins from nothing."""

@@ -19,9 +19,10 @@ from recurra.errors import DataError
 from recurra.features.items import GAPS, ItemVocabulary
 from recurra.files import replacing
 from recurra.layers.stepper import Stepper
-from recurra.metrics.ranking import top_items
 from recurra.model.recommend.batch import Seen
+from recurra.model.recommend.best import best_items
 from recurra.model.recommend.network import RecommendNetwork
+from recurra.model.recommend.top import ApproximateTop, ExactTop
 from recurra.shapes import Float, Tensor
 
 __all__ = ["RecommenderSession"]
@@ -35,15 +36,18 @@ class RecommenderSession:
     Args:
         network: trained; later changes of its recurrence do not reach the session.
         items: its vocabulary.
+        search: what finds the best items.
         exclude_seen: leave out what was clicked, unless `recommend` says otherwise.
     """
 
-    def __init__(self, network: RecommendNetwork, items: ItemVocabulary, *, exclude_seen: bool = False) -> None:
+    def __init__(
+        self, network: RecommendNetwork, items: ItemVocabulary, *, search: ExactTop | ApproximateTop, exclude_seen: bool = False
+    ) -> None:
         self._network = network
         self._items = items
+        self._search = search
         self._exclude_seen = exclude_seen
         self._stepper = Stepper(network.encoder)
-        self._numbers = {name: number for number, name in enumerate(items.names.to_list())}
         self._output: Tensor | None = None
         self._seen: list[int] = []
         self._time = np.nan
@@ -75,7 +79,7 @@ class RecommenderSession:
             )
         if time is not None and time < self._time:
             raise DataError(f"A click at {time} cannot follow one at {self._time}: times ascend.")
-        number = self._numbers.get(str(as_names(pl.Series([item]))[0]))
+        number = self._items.number_by_name.get(str(as_names(pl.Series([item]))[0]))
         gap = 0 if time is None or np.isnan(self._time) else min(GAPS - 1, 1 + int(np.log2(1.0 + time - self._time)))
         self._time = np.nan if time is None else float(time)
         if number is None:
@@ -97,15 +101,16 @@ class RecommenderSession:
         Returns:
             `rank` from 1, `item`, `score`.
         """
+        exclude = self._exclude_seen if exclude_seen is None else exclude_seen
         with torch.inference_mode():
             known = np.array(self._seen, np.int64)
             last = np.array([len(known) - 1])
-            scores = self._network.scores(self._vector(), Seen.before(last, last + 1, known)).float().cpu().numpy()
-        exclude = self._exclude_seen if exclude_seen is None else exclude_seen
-        seen = Ragged(np.array(self._seen, np.int64), np.array([0, len(self._seen)]))
-        best = top_items(scores, min(top, len(self._items)), seen=seen if exclude else None)[0]
-        best = best[best >= 0]
-        return pl.DataFrame({"rank": np.arange(len(best)) + 1, "item": self._items.names[best], "score": scores[0, best]})
+            excluded = Ragged(known, np.array([0, len(known)])) if exclude else None
+            seen = Seen.before(last, last + 1, known)
+            found = best_items(self._network, self._search, self._vector(), min(top, len(self._items)), seen=seen, excluded=excluded)
+        best, scores = found.items[0].cpu().numpy(), found.scores[0].float().cpu().numpy()
+        best, scores = best[best >= 0], scores[best >= 0]
+        return pl.DataFrame({"rank": np.arange(len(best)) + 1, "item": self._items.names[best], "score": scores})
 
     def _vector(self) -> Float[Tensor, "1 D"]:
         if self._output is None:
@@ -153,7 +158,7 @@ class RecommenderSession:
 
     def _fingerprint(self) -> str:
         """Hash of what a state depends on: the items, and the weights of the recurrence."""
-        digest = hashlib.blake2b("\n".join(self._items.names.to_list()).encode(), digest_size=16)
+        digest = hashlib.blake2b(self._items.digest, digest_size=16)
         for parameter in self._network.encoder.parameters():
             digest.update(parameter.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()
