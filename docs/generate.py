@@ -18,7 +18,7 @@ from recurra.config import Settings
 
 __all__ = ["API", "COMMANDS", "api_page", "command_page", "settings_page", "write"]
 
-COMMANDS = ("train", "evaluate", "predict", "settings", "doctor")
+COMMANDS = ("train", "evaluate", "predict", "recommend", "generate", "settings", "doctor")
 """The commands, in the order of a person's work."""
 
 API: dict[str, tuple[str, list[str]]] = {
@@ -29,6 +29,7 @@ API: dict[str, tuple[str, list[str]]] = {
             "recurra.model.load.load",
             "recurra.model.model.Model",
             "recurra.model.model.Prediction",
+            "recurra.model.language.model.LanguageModel",
             "recurra.model.stream.Stream",
             "recurra.config.load_settings",
         ],

@@ -26,7 +26,8 @@ def train(
     join: Annotated[list[str] | None, Parameter(negative=())] = None,
     on_error: Literal["fail", "skip"] | None = None,
     group: str | None = None,
-    task: Literal["classify", "labels", "regress", "forecast", "recommend"] | None = None,
+    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend"] | None = None,
+    text: str | None = None,
     session: str | None = None,
     user: str | None = None,
     item: str | None = None,
@@ -40,13 +41,13 @@ def train(
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative=())] = False,
 ) -> None:
-    """Train a model from a table and write its folder and report.
+    """Train a model from a table or a text and write its folder and report.
 
     Parameters
     ----------
     data
         A table: a CSV, TSV, JSON lines, Parquet or Arrow file, a glob of files, an hf:// or s3:// path, the name of a
-        hub data set (ag_news), or `languages`, a table that needs no download.
+        hub data set (ag_news), or `languages`, a table that needs no download. For --task language also files of plain text.
     more
         Further files with the same columns.
     target
@@ -54,9 +55,9 @@ def train(
     output
         The model folder to write; runs/NAME when not given.
     validation
-        A table that selects the model; a share of the rows is held out when not given.
+        A table (or text) that selects the model; a share is held out when not given.
     test
-        A table that measures the model; a share of the rows is held out when not given.
+        A table (or text) that measures the model; a share is held out when not given.
     type_
         Column type, as title=text. Types: text, tokens, category, number, ignore.
     join
@@ -68,7 +69,9 @@ def train(
     time
         Column that orders the rows in time: the latest are held out. For a recommendation: when a click was.
     task
-        What the model does; inferred from the target when not given.
+        What the model does; inferred from the target when not given. language: the next token of a text.
+    text
+        For a language model: the text column of a table; its only one when not given.
     session
         For a recommendation: the column of sessions. The latest clicks are held out.
     user
@@ -99,6 +102,7 @@ def train(
         raise SettingsError("--session and --user both name the column that says which clicks belong together: give one of them.")
     given = {
         "target": target,
+        "language.text": text,
         "data.group": group,
         "data.time": time,
         "head.task": task,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from recurra.config.forecast import ForecastSettings
 from recurra.config.group import ColumnType
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
+from recurra.config.language import LanguageSettings
 from recurra.config.network import EncoderSettings, HeadSettings
 from recurra.config.reading import load_settings, parse_assignment, saved_settings
 from recurra.config.recommend import RecommendSettings
@@ -25,6 +26,7 @@ __all__ = [
     "EvaluationSettings",
     "ForecastSettings",
     "HeadSettings",
+    "LanguageSettings",
     "LoggingSettings",
     "OptimizerSettings",
     "RecommendSettings",

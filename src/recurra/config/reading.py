@@ -37,6 +37,7 @@ _AS_WRITTEN = (
     "forecast.static",
     "forecast.frequency",
     "forecast.time_zone",
+    "language.text",
     "recommend.session",
     "recommend.item",
     "recommend.attributes",

@@ -7,6 +7,7 @@ from pydantic import model_validator
 from recurra.config.forecast import ForecastSettings
 from recurra.config.group import Group, Text
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
+from recurra.config.language import LanguageSettings
 from recurra.config.network import EncoderSettings, HeadSettings
 from recurra.config.recommend import RecommendSettings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
@@ -32,6 +33,7 @@ class Settings(Group):
     evaluation: EvaluationSettings = EvaluationSettings()
     logging: LoggingSettings = LoggingSettings()
     forecast: ForecastSettings = ForecastSettings()
+    language: LanguageSettings = LanguageSettings()
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

@@ -6,17 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from recurra.config.forecast import FORECAST_DEFAULTS, FORECAST_UNUSED
+from recurra.config.language import LANGUAGE_DEFAULTS, LANGUAGE_UNUSED
 from recurra.config.recommend import RECOMMEND_DEFAULTS, RECOMMEND_UNUSED
 from recurra.config.settings import Settings
 
 __all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "task_of"]
 
-TASK_DEFAULTS: dict[str, dict[str, Any]] = {"forecast": FORECAST_DEFAULTS, "recommend": RECOMMEND_DEFAULTS}
+TASK_DEFAULTS: dict[str, dict[str, Any]] = {
+    "forecast": FORECAST_DEFAULTS,
+    "language": LANGUAGE_DEFAULTS,
+    "recommend": RECOMMEND_DEFAULTS,
+}
 """By task, settings that replace the defaults of their groups."""
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("classify", "labels", "regress"), ("forecast", "recommend")),
-    "forecast": (*FORECAST_UNUSED, "recommend"),
-    "recommend": RECOMMEND_UNUSED,
+    **dict.fromkeys(("classify", "labels", "regress"), ("forecast", "language", "recommend")),
+    "forecast": (*FORECAST_UNUSED, "language", "recommend"),
+    "language": LANGUAGE_UNUSED,
+    "recommend": (*RECOMMEND_UNUSED, "language"),
 }
 """By task, settings and groups of them that it does not read; any other value there than the default is refused."""
 

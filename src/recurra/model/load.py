@@ -10,6 +10,7 @@ from recurra.config import saved_settings
 from recurra.errors import ModelFolderError, SettingsError
 from recurra.heads import HEADS
 from recurra.model.folder import read_folder
+from recurra.model.language.model import LanguageModel
 from recurra.model.model import Model
 from recurra.model.recommend.model import Recommender
 from recurra.model.trained import TrainedModel
@@ -18,7 +19,7 @@ __all__ = ["load"]
 
 HUB = "hf://"
 """Prefix of a model folder on the Hugging Face hub."""
-MODELS: dict[str, type[TrainedModel]] = {**dict.fromkeys(HEADS, Model), "recommend": Recommender}
+MODELS: dict[str, type[TrainedModel]] = {**dict.fromkeys(HEADS, Model), "language": LanguageModel, "recommend": Recommender}
 """What a folder of each task holds."""
 
 

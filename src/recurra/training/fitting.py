@@ -32,7 +32,7 @@ from recurra.training.gradient_flow import GradientFlow
 from recurra.training.interruption import Interruption
 from recurra.training.logs import STEPS_BETWEEN_ROWS, Logs
 from recurra.training.monitor import Monitor, choose_metric
-from recurra.training.optimizers import asgd_average, build_optimizer, clip_gradients
+from recurra.training.optimizers import asgd_average, build_optimizer, clip_gradients, set_learning_rate
 from recurra.training.progress import ProgressDisplay
 from recurra.training.schedules import Schedule
 from recurra.training.seeds import random_state, restore_random_state
@@ -93,6 +93,7 @@ class Fitting(lightning.LightningModule):
         self._step_losses: list[float] = []
         self._watched = False
         self._norm = 0.0
+        self._scale = 1.0
         self._carried: Any = None
 
     # --- set-up ---------------------------------------------------------------------------------------------------
@@ -138,6 +139,7 @@ class Fitting(lightning.LightningModule):
     def training_step(self, item: tuple[Batch, Mapping[str, Any]], index: int) -> None:  # noqa: ARG002
         """Forward and backward; every `training.accumulate` batches, and at the epoch's end, an optimizer step."""
         batch, self._position = item
+        self._scale = getattr(batch, "rate", 1.0)
         course, accumulate = self.course, self.settings.training.accumulate
         course.batches = self.batches.count
         if course.batch == course.batches:
@@ -169,7 +171,9 @@ class Fitting(lightning.LightningModule):
     def _update(self) -> None:
         optimizer = self.optimizers()
         assert isinstance(optimizer, Optimizer)
-        self._rate = self.schedule.apply(optimizer, self.course.step)
+        self._rate = self.schedule.apply(optimizer, self.course.step) * self._scale
+        if self._scale != 1.0:
+            set_learning_rate(optimizer, self._rate)
         optimizer.step()  # calls on_before_optimizer_step when the gradients are complete and unscaled
         optimizer.zero_grad()
         self.course.step += 1

@@ -23,6 +23,7 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "loss": False,
     "train_loss": False,
     "log_loss": False,
+    "perplexity": False,
     "rmse": False,
     "mae": False,
     "mse": False,

@@ -14,6 +14,7 @@ from recurra.errors import SettingsError
 from recurra.model.trained import TrainedModel
 from recurra.training.devices import process_rank
 from recurra.training.job import Job, Show
+from recurra.training.language.job import LanguageJob
 from recurra.training.output import check_output
 from recurra.training.recommend.job import RecommendJob
 from recurra.training.tables.job import TableJob
@@ -35,6 +36,7 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
 """What is set for data known by name, where the user sets nothing else."""
 JOBS: dict[str, type[Job[Any, Any]]] = {
     **dict.fromkeys(("auto", "classify", "labels", "regress"), TableJob),
+    "language": LanguageJob,
     "recommend": RecommendJob,
 }
 """What trains each task."""

@@ -57,16 +57,19 @@ def validation_metrics(
 def _metrics(
     network: nn.Module, loader: BatchLoader, validate: Validate | None, device: torch.device, before_batch: Callable[[], None] | None
 ) -> dict[str, float]:
-    total, rows = 0.0, 0
+    total, rows, state = 0.0, 0, None
 
     def predictions() -> Iterator[tuple[Any, Batch]]:
-        nonlocal total, rows
+        nonlocal total, rows, state
         loader.set_epoch(0)
         for batch in loader:
             if before_batch is not None:
                 before_batch()
             moved = batch.to(device)
-            outputs = network(moved)
+            if getattr(moved, "reset", None) is None:
+                outputs = network(moved)
+            else:  # a window of streams: it goes on where the one before it ended
+                outputs, state = network.carry(moved, state)  # type: ignore[operator]  # what such a network has
             total += float(network.loss(outputs, moved)) * len(moved)  # type: ignore[operator]  # what a network must have
             rows += len(moved)
             yield outputs.float() if isinstance(outputs, Tensor) else outputs, moved

@@ -19,7 +19,7 @@ from recurra.model.recommend.model import Recommender
 from recurra.training.fit import FitResult
 from recurra.training.recommend.prepare import Prepared
 from recurra.training.recommend.report import build_report
-from recurra.training.tables.results import _versions
+from recurra.training.tables.results import versions
 from recurra.training.timings import Timings
 
 __all__ = ["Measured", "fill_run", "measure", "write_results"]
@@ -82,7 +82,7 @@ def _run(
     """What `run.json` holds."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": versions(),
         "seed": model.settings.training.seed,
         "threads": torch.get_num_threads(),
         "data": {

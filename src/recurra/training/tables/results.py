@@ -45,7 +45,7 @@ from recurra.training.tables.loaders import train_buckets
 from recurra.training.tables.prepare import Prepared
 from recurra.training.timings import Timings
 
-__all__ = ["Measured", "fill_run", "measure", "write_results"]
+__all__ = ["Measured", "fill_run", "measure", "versions", "write_results"]
 
 SHOWN_ERRORS = 20
 """Most confident errors that the report shows."""
@@ -194,7 +194,7 @@ def _run(model: Model, prepared: Prepared, result: FitResult, measured: Measured
     part = measured.part.name.lower()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": versions(),
         "seed": model.settings.training.seed,
         "threads": torch.get_num_threads(),
         "data": {
@@ -223,7 +223,8 @@ def _run(model: Model, prepared: Prepared, result: FitResult, measured: Measured
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and the packages that a result depends on."""
     packages = ("recurra", "torch", "lightning", "polars", "tokenizers", "numpy", "scikit-learn")
     versions = {package: importlib.metadata.version(package) for package in packages}
     return {"python": platform.python_version(), **versions}

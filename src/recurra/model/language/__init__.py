@@ -1,0 +1,1 @@
+"""Language models: the network of a stream of tokens, measuring it, and text that comes out."""

@@ -1,0 +1,243 @@
+"""A trained language model: text that goes on, and how well a text is predicted."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from recurra.config import LanguageSettings, Settings
+from recurra.data.codec import LINE_END, TextCodec
+from recurra.data.texts import GivenText, RunningText, read_texts
+from recurra.data.tokenize import UNKNOWN
+from recurra.errors import EmptyData
+from recurra.model.card import figures
+from recurra.model.language.generation import Choice, continued, searched
+from recurra.model.language.measuring import measure_dynamic, measure_plain, measure_with_cache
+from recurra.model.language.network import LanguageNetwork
+from recurra.model.trained import OnError, TrainedModel
+from recurra.shapes import Int
+
+__all__ = ["LanguageModel"]
+
+MOST_FREQUENT = 2
+"""The token that a prompt of nothing begins with where lines have no end."""
+
+
+class LanguageModel(TrainedModel):
+    """A trained model of the next token of a text.
+
+    Args:
+        settings: of the run.
+        codec: its vocabulary.
+        network: with trained weights.
+        run: what `run.json` holds.
+    """
+
+    command: ClassVar[str] = "generate"
+    network: LanguageNetwork
+
+    def __init__(self, settings: Settings, codec: TextCodec, *, network: LanguageNetwork, run: Mapping[str, Any] | None = None) -> None:
+        super().__init__(settings, network, run)
+        self.codec = codec
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.codec.describe()}; {self.network.parameter_count:,} parameters)"
+
+    # --- text that comes out --------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        most: int = 500,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        beam: int = 0,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """What a text goes on with, piece by piece as it is chosen; the prompt is not repeated.
+
+        Parts of the prompt that the vocabulary lacks are read as the unknown token where the training text had some, and are
+        passed over else; `unknown` tells them. A prompt of nothing begins as a new line does.
+
+        Args:
+            prompt: the text that comes before.
+            most: tokens at most; a model of a stream has no end of its own.
+            temperature: below 1 bolder, above 1 wilder; 0 takes the most probable token.
+            top_k: only the most probable so many tokens can come; 0 for all.
+            top_p: only the most probable that together reach this probability.
+            min_p: only those at least this share as probable as the most probable one.
+            repetition_penalty: above 1, tokens that were generated before become less probable.
+            beam: sequences that a beam search follows, for the most probable one; 0 draws. It comes as one piece.
+            seed: of the draws: the same one gives the same text. Drawn when not given.
+
+        Raises:
+            SettingsError: a number is out of range, or would do nothing.
+        """
+        choice = Choice(most, temperature, top_k, top_p, min_p, repetition_penalty, beam)
+        row = self._read(prompt)
+        if beam:
+            return iter([searched(self.network, self.codec, row, choice)])
+        seeds = [secrets.randbits(32) if seed is None else seed]
+        return (pieces[0] for pieces in continued(self.network, self.codec, [row], choice, seeds) if pieces[0])
+
+    def generate_many(
+        self, prompts: Sequence[str], *, most: int = 500, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, seed: int = 0
+    ) -> list[str]:
+        """What several texts go on with, side by side; see `generate`. Text n is drawn by the seed plus n.
+
+        Raises:
+            SettingsError: a number is out of range.
+        """
+        choice = Choice(most, temperature, top_k, top_p)
+        if not prompts:
+            return []
+        seeds = [seed + number for number in range(len(prompts))]
+        parts = list(continued(self.network, self.codec, [self._read(prompt) for prompt in prompts], choice, seeds))
+        return ["".join(pieces) for pieces in zip(*parts, strict=True)]
+
+    def unknown(self, text: str) -> list[str]:
+        """The parts of a text that the vocabulary lacks, each once."""
+        return self.codec.unknown(text)
+
+    @property
+    def knows_unknown(self) -> bool:
+        """Whether the training text had tokens outside of the vocabulary, so that the model has learnt what they stand for."""
+        return bool(self.run.get("data", {}).get("unknown", {}).get("train", 0))
+
+    def _read(self, prompt: str) -> list[int]:
+        tokens = [int(number) for number in self.codec.encode(prompt)]
+        if not self.knows_unknown:
+            tokens = [number for number in tokens if number != UNKNOWN]
+        if tokens:
+            return tokens
+        start = self.codec.number_of(LINE_END)
+        return [MOST_FREQUENT if start is None else start]
+
+    # --- text that is measured ------------------------------------------------------------------------------------
+
+    def evaluate(self, data: Any, *, on_error: OnError = "fail", options: LanguageSettings | None = None) -> dict[str, float]:
+        """How well a text is predicted.
+
+        Args:
+            data: what `recurra.train` takes (files, a table with a text column), or a text itself: a string is a path when it
+                has one line and no file of its own name is missing.
+            on_error: what happens to lines that are no UTF-8 and rows that cannot be read.
+            options: whether a cache and learning on the way are measured too (`cache`, `dynamic_rate`), in place of those that the
+                model was trained with.
+
+        Returns:
+            `perplexity`, `loss` (nats a token), `accuracy` of the most probable next token and, where tokens give the text back,
+            `bits_per_character`, each with its interval as `NAME_low` and `NAME_high`; `tokens`, `unknown` of them. With a cache
+            `cache_perplexity` and so on, with dynamic evaluation `dynamic_perplexity` and so on.
+
+        Raises:
+            EmptyData: there are fewer than two tokens.
+            RowError: a line is no UTF-8.
+        """
+        text = self._text(data, on_error)
+        pieces = [(self.codec.encode(piece), len(piece)) for piece in text.pieces()]
+        tokens = np.concatenate([np.zeros(0, np.int32), *(piece for piece, _ in pieces)])
+        found = self.measure(tokens, sum(count for _, count in pieces), options=options, description=text.description)
+        return found | ({"rows_left_out": text.left_out} if text.left_out else {})
+
+    def measure(
+        self, tokens: Int[np.ndarray, " N"], characters: int, *, options: LanguageSettings | None = None, description: str = "the text"
+    ) -> dict[str, float]:
+        """Flat metrics of encoded text; see `evaluate`.
+
+        Args:
+            tokens: of the text.
+            characters: of the text.
+            options: in place of the model's own.
+            description: of the text, for the error.
+
+        Raises:
+            EmptyData: there are fewer than two tokens.
+        """
+        if len(tokens) < 2:
+            raise EmptyData(f"There are fewer than two tokens in {description}: nothing can be predicted. Give more text.")
+        chosen = self.settings.language if options is None else options
+        ways = {"": measure_plain(self.network, tokens)}
+        if chosen.cache:
+            ways["cache_"] = measure_with_cache(self.network, tokens, chosen)
+        if chosen.dynamic_rate:
+            ways["dynamic_"] = measure_dynamic(self.network, tokens, chosen)
+        evaluation = self.settings.evaluation
+        shared = {"samples": evaluation.bootstrap_samples, "seed": self.settings.training.seed}
+        predicted = characters - len(self.codec.surface(int(tokens[0]))) if self.codec.exact else None
+        found: dict[str, float] = {}
+        for prefix, measured in ways.items():
+            figures_ = measured.metrics(predicted, confidence=evaluation.confidence, **shared)
+            found |= {f"{prefix}{name}": value for name, value in figures_.items() if not (prefix and name == "tokens")}
+        return {**found, "unknown": int((tokens == UNKNOWN).sum())}
+
+    def _text(self, data: Any, on_error: OnError) -> RunningText:
+        if isinstance(data, str) and not _is_path(data):
+            return GivenText(data)
+        return read_texts(data, column=self.settings.language.text, on_error=on_error)
+
+    # --- the folder -----------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """The vocabulary as JSON values."""
+        return {
+            "features": [{"name": "text", "type": "stream", "codec": self.codec.to_json()}],
+            "head": {"name": "text", "task": "language"},
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], settings: Settings, run: Mapping[str, Any]) -> Self:
+        """The model that `state()` described, its network as it was before training."""
+        codec = TextCodec.from_json(state["features"][0]["codec"])
+        return cls(settings, codec, network=LanguageNetwork(len(codec), settings), run=run)
+
+    def card(self) -> str:
+        """The model card, Markdown."""
+        encoder = self.settings.encoder
+        lines = [
+            "---",
+            "library_name: recurra",
+            "pipeline_tag: text-generation",
+            "tags: [recurrent-neural-network, recurra]",
+            "---",
+            "",
+            "# A language model",
+            "",
+            f"A {encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units) that predicts the next of {self.codec.describe()}.",
+            "",
+            *figures(self.run),
+            "## Use",
+            "",
+            "```python",
+            "import recurra",
+            "",
+            'model = recurra.load("path/of/this/folder")',
+            'print("".join(model.generate("Once upon a time", temperature=0.8, seed=1)))',
+            "```",
+            "",
+            (
+                f"Trained with Recurra {self.run.get('versions', {}).get('recurra', '')}, seed {self.settings.training.seed}. "
+                "`run.json` holds versions, data fingerprint, metrics and timings; `report.html` the report."
+            ),
+            "",
+        ]
+        return "\n".join(lines)
+
+
+def _is_path(data: str) -> bool:
+    """Whether a string names a file, or what looks like one, and is not a text itself."""
+    if len(data) > 1_000 or "\n" in data:
+        return False
+    try:
+        return Path(data).exists() or "://" in data or (not any(map(str.isspace, data)) and bool(os.path.splitext(data)[1] or "*" in data))  # noqa: PTH122
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,1 @@
+"""Training a language model: text and its parts, windows of streams, results."""

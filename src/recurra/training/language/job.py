@@ -1,0 +1,122 @@
+"""A training of a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from recurra.data.texts import read_texts
+from recurra.errors import SettingsError
+from recurra.metrics.language import token_metrics
+from recurra.model.language.batch import TokenBatch
+from recurra.model.language.model import LanguageModel
+from recurra.model.language.network import LanguageNetwork, Outputs
+from recurra.training.fit import FitResult, fit
+from recurra.training.job import Job
+from recurra.training.language.loaders import train_loader, validation_loader
+from recurra.training.language.prepare import PreparedText, prepare
+from recurra.training.language.results import fill_run, measure, write_results
+from recurra.training.output import WORK
+from recurra.training.seeds import seed_everything
+
+__all__ = ["LanguageJob"]
+
+
+class LanguageJob(Job[PreparedText, LanguageNetwork]):
+    """One stream of tokens, of which the next one is predicted."""
+
+    def prepare(self) -> PreparedText:
+        """Read, split, learn the vocabulary, encode."""
+        settings = self.settings
+        column, on_error = settings.language.text, settings.data.on_error
+        text = read_texts(self.data, column=column, on_error=on_error)
+        given = {
+            part: read_texts(source, column=column, on_error=on_error)
+            for part, source in (("validation", self.validation), ("test", self.test))
+            if source is not None
+        }
+        prepared = prepare(text, given, settings, cache=None if self.keep else self.folder / "encoded", say=self.say)
+        self._tell(prepared)
+        return prepared
+
+    def _tell(self, prepared: PreparedText) -> None:
+        self.say(f"text: {prepared.codec.describe()} ({prepared.codec.reason})")
+        self.say("tokens: " + ", ".join(f"{len(tokens):,} {part}" for part, tokens in prepared.tokens.items()))
+        for part, count in prepared.unknown.items():
+            if count:
+                self.say(f"not in the vocabulary: {count:,} of the {part} tokens ({count / len(prepared.tokens[part]):.2%})")
+        if prepared.left_out:
+            self.say(f"left out: {prepared.left_out:,} lines that cannot be read")
+        if len(prepared.tokens["train"]) <= self.settings.language.window:
+            self.say(
+                f"note: the training text is shorter than a window of {self.settings.language.window} tokens: it is one window, and very little"
+            )
+
+    def build(self, prepared: PreparedText) -> LanguageNetwork:
+        """The network, from the run's seed."""
+        seed_everything(self.settings.training.seed)
+        network = LanguageNetwork(len(prepared.codec), self.settings)
+        self.say(f"model: {network.parameter_count:,} parameters; {network.explain_backend()}")
+        return network
+
+    def fit(self, prepared: PreparedText, network: LanguageNetwork, *, resume: bool) -> FitResult:
+        """Train the network on the training part, selected on the validation part."""
+        settings = self.settings
+        loader = train_loader(prepared.tokens["train"], settings)
+        self.warn_of_few_steps(len(loader))
+        held_out = prepared.tokens.get("validation")
+        if held_out is None and settings.training.monitor not in {"auto", "train_loss"}:
+            raise SettingsError(
+                f"training.monitor={settings.training.monitor!r} needs a validation part, and there is none: give some, "
+                "or leave the setting out, and the training loss selects the model."
+            )
+
+        def validate(outputs: Iterator[tuple[Outputs, TokenBatch]]) -> dict[str, float]:
+            losses = torch.cat([network.losses(found, batch).double().cpu() for found, batch in outputs])
+            found = token_metrics(losses.numpy())
+            return {name: found[name] for name in ("perplexity",)}
+
+        return fit(
+            network,
+            loader,  # type: ignore[arg-type]  # its batches are of tokens
+            None if held_out is None else validation_loader(held_out, settings),  # type: ignore[arg-type]
+            settings=settings,
+            folder=self.folder / WORK,
+            validate=validate,  # type: ignore[arg-type]
+            resume=resume,
+            progress=self.show is not None,
+        )
+
+    def fingerprint(self, prepared: PreparedText) -> str:
+        """Hash of the text."""
+        return prepared.fingerprint
+
+    def finish(self, prepared: PreparedText, network: LanguageNetwork, result: FitResult) -> LanguageModel:
+        """Measure beside the baselines, write the model folder and its report."""
+        model = LanguageModel(self.settings, prepared.codec, network=network.cpu())
+        model.run = {"data": {"unknown": prepared.unknown}}
+        with self.timings.stage("evaluate"):
+            metrics = measure(model, prepared)
+        part = list(metrics)[-1]
+        values = metrics[part]
+        per_character = f", {values['bits_per_character']:.4f} bits per character" if "bits_per_character" in values else ""
+        self.say(f"{part} perplexity: {values['perplexity']:.3f} ({values['loss']:.4f} nats a token{per_character})")
+        baselines = fill_run(model, prepared, result, metrics, timings=self.timings)
+        for name, baseline in baselines.items():
+            self.say(f"  {name}, {baseline.description}: {baseline.metrics['perplexity']:.3f}")
+        if self.keep:
+            write_results(self.folder, model)
+            self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
+        return model
+
+    def facts(self, prepared: PreparedText, network: LanguageNetwork) -> dict[str, Any]:
+        """Settings, task, vocabulary, tokens by part, parameters."""
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "task": "language",
+            "vocabulary": len(prepared.codec),
+            "tokens": {part: len(tokens) for part, tokens in prepared.tokens.items()},
+            "parameters": network.parameter_count,
+        }
