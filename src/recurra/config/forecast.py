@@ -52,8 +52,9 @@ class ForecastSettings(Group):
     mean and deviation; these with learnt gain and bias (Kim et al. 2022). none: only the series' mean and deviation in training."""
     identity: bool = True
     """A learnt vector for each series and target column, the mean of all for a series that training did not see."""
-    linear: bool = True
-    """Add a linear map from history to horizon, shared by all channels, to the point or middle of the forecast (segments)."""
+    linear: Literal["auto", "none"] = "auto"
+    """auto: the segments model adds a linear map from history to horizon (a ridge in closed form, its strength chosen on the validation
+    part) to the point or the middle of its quantiles, and the recurrent network learns what is left; not for counts."""
     output: Literal["point", "quantiles", "gaussian", "student_t", "negative_binomial"] = "quantiles"
     """point: one number a step. quantiles: those of `levels`, which cannot cross. gaussian, student_t, negative_binomial (counts):
     a distribution a step."""
@@ -105,7 +106,6 @@ FORECAST_UNUSED = (
     "head.label_smoothing",
     "head.class_weights",
     "training.batch_tokens",
-    "evaluation.baseline_rows",
     "recommend",
 )
 """What forecasting does not read."""

@@ -17,10 +17,15 @@ import torch
 
 from recurra.shapes import Float, Int, Tensor
 
-__all__ = ["Encoded", "Origins", "WindowBatch", "WindowLoader", "Windows"]
+__all__ = ["Encoded", "Origins", "WindowBatch", "WindowLoader", "Windows", "first_origin"]
 
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+
+
+def first_origin(steps: int, *, input_length: int, horizon: int) -> int:
+    """The first step from which a series of so many steps is forecast: behind a whole history, or half of what a short one has."""
+    return min(input_length, max(1, (steps - horizon) // 2))
 
 
 class Encoded(NamedTuple):

@@ -21,7 +21,7 @@ from recurra.config import ForecastSettings
 from recurra.data.frequency import DAY, Frequency
 from recurra.data.series import Covariate, Roles, Series, SeriesSet
 from recurra.data.times import local_times
-from recurra.data.windows import Encoded
+from recurra.data.windows import Encoded, first_origin
 from recurra.errors import DataError
 
 __all__ = ["SeriesFeature", "Standard", "calendar_columns"]
@@ -100,7 +100,7 @@ class SeriesFeature:
             calendar=settings.calendar == "auto",
             joint=settings.channels == "joint",
             counts=settings.output == "negative_binomial",
-            masked=any(bool(np.isnan(part.values).any()) for part in parts) or min(map(len, parts)) < settings.input_length,
+            masked=any(_has_missing(part, settings) for part in parts),
         )
 
     def standard(self, series: Series) -> Standard:
@@ -165,6 +165,12 @@ class SeriesFeature:
         standards = {name: Standard(np.array(mean), np.array(deviation)) for name, mean, deviation in state["standards"]}
         flags = {name: bool(state[name]) for name in ("calendar", "joint", "counts", "masked")}
         return cls(standards, state["covariates"], **flags)
+
+
+def _has_missing(part: Series, settings: ForecastSettings) -> bool:
+    """Whether windows of a training part hold missing values, or reach back before its first step."""
+    first = first_origin(len(part), input_length=settings.input_length, horizon=settings.horizon)
+    return bool(np.isnan(part.values).any()) or first < settings.input_length
 
 
 def _learn(covariate: Covariate, values: Values) -> list[float]:

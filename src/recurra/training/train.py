@@ -13,6 +13,7 @@ from recurra.data.hub import HUB_DATA_SETS
 from recurra.errors import SettingsError
 from recurra.model.trained import TrainedModel
 from recurra.training.devices import process_rank
+from recurra.training.forecast.job import ForecastJob
 from recurra.training.job import Job, Show
 from recurra.training.language.job import LanguageJob
 from recurra.training.output import check_output
@@ -36,7 +37,11 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
 """What is set for data known by name, where the user sets nothing else."""
 JOBS: dict[str, type[Job[Any, Any]]] = {
     **dict.fromkeys(("auto", "classify", "labels", "regress"), TableJob),
+<<<<<<< HEAD
     "language": LanguageJob,
+=======
+    "forecast": ForecastJob,
+>>>>>>> 1c56c85 (Forecasting from the table to a model that forecasts and streams: segments or autoregressive, calibrated quantiles, beside the baselines)
     "recommend": RecommendJob,
 }
 """What trains each task."""

@@ -1,0 +1,1 @@
+"""Training on windows of series: prepare, fit, results."""
