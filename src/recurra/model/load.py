@@ -10,11 +10,8 @@ from recurra.config import saved_settings
 from recurra.errors import ModelFolderError, SettingsError
 from recurra.heads import HEADS
 from recurra.model.folder import read_folder
-<<<<<<< HEAD
-from recurra.model.language.model import LanguageModel
-=======
 from recurra.model.forecast.forecaster import Forecaster
->>>>>>> 1c56c85 (Forecasting from the table to a model that forecasts and streams: segments or autoregressive, calibrated quantiles, beside the baselines)
+from recurra.model.language.model import LanguageModel
 from recurra.model.model import Model
 from recurra.model.recommend.model import Recommender
 from recurra.model.trained import TrainedModel
@@ -23,11 +20,12 @@ __all__ = ["load"]
 
 HUB = "hf://"
 """Prefix of a model folder on the Hugging Face hub."""
-<<<<<<< HEAD
-MODELS: dict[str, type[TrainedModel]] = {**dict.fromkeys(HEADS, Model), "language": LanguageModel, "recommend": Recommender}
-=======
-MODELS: dict[str, type[TrainedModel]] = {**dict.fromkeys(HEADS, Model), "forecast": Forecaster, "recommend": Recommender}
->>>>>>> 1c56c85 (Forecasting from the table to a model that forecasts and streams: segments or autoregressive, calibrated quantiles, beside the baselines)
+MODELS: dict[str, type[TrainedModel]] = {
+    **dict.fromkeys(HEADS, Model),
+    "forecast": Forecaster,
+    "language": LanguageModel,
+    "recommend": Recommender,
+}
 """What a folder of each task holds."""
 
 

@@ -37,11 +37,8 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
 """What is set for data known by name, where the user sets nothing else."""
 JOBS: dict[str, type[Job[Any, Any]]] = {
     **dict.fromkeys(("auto", "classify", "labels", "regress"), TableJob),
-<<<<<<< HEAD
     "language": LanguageJob,
-=======
     "forecast": ForecastJob,
->>>>>>> 1c56c85 (Forecasting from the table to a model that forecasts and streams: segments or autoregressive, calibrated quantiles, beside the baselines)
     "recommend": RecommendJob,
 }
 """What trains each task."""
