@@ -18,7 +18,7 @@ def train(
     data: str,
     /,
     *more: str,
-    target: Annotated[str | None, Parameter(alias="-t")] = None,
+    target: Annotated[list[str] | None, Parameter(alias="-t", negative=())] = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     validation: str | None = None,
     test: str | None = None,
@@ -32,6 +32,8 @@ def train(
     user: str | None = None,
     item: str | None = None,
     time: str | None = None,
+    series: Annotated[list[str] | None, Parameter(negative=())] = None,
+    horizon: int | None = None,
     settings: Annotated[Path | None, Parameter(alias="-s")] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     seed: int | None = None,
@@ -51,7 +53,7 @@ def train(
     more
         Further files with the same columns.
     target
-        The column to predict.
+        The column to predict; repeated for several columns to forecast, '*' for all columns of numbers.
     output
         The model folder to write; runs/NAME when not given.
     validation
@@ -78,6 +80,10 @@ def train(
         The column of users, in place of sessions. The last two clicks of each user are held out.
     item
         For a recommendation: the column of items.
+    series
+        Column whose values name the series that a row belongs to; repeated for several. Makes the task a forecast.
+    horizon
+        Steps to forecast. Makes the task a forecast.
     settings
         A YAML file of settings; `recurra settings` prints all.
     set_
@@ -95,14 +101,16 @@ def train(
     quiet
         Print errors only.
     """
-    from recurra.config import load_settings, parse_assignment
+    from recurra.config import load_settings, parse_assignment, target_settings
     from recurra.training import train as job
 
     if session and user:
         raise SettingsError("--session and --user both name the column that says which clicks belong together: give one of them.")
     given = {
-        "target": target,
+        **target_settings(target),
         "language.text": text,
+        "forecast.series": series,
+        "forecast.horizon": horizon,
         "data.group": group,
         "data.time": time,
         "head.task": task,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recurra.config.forecast import FORECAST_DEFAULTS, FORECAST_UNUSED
@@ -10,7 +10,7 @@ from recurra.config.language import LANGUAGE_DEFAULTS, LANGUAGE_UNUSED
 from recurra.config.recommend import RECOMMEND_DEFAULTS, RECOMMEND_UNUSED
 from recurra.config.settings import Settings
 
-__all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "task_of"]
+__all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "target_settings", "task_of"]
 
 TASK_DEFAULTS: dict[str, dict[str, Any]] = {
     "forecast": FORECAST_DEFAULTS,
@@ -45,3 +45,11 @@ def _says_something(group: str, values: Mapping[str, Any]) -> bool:
         return False
     default = getattr(Settings(), group).model_dump(mode="json")
     return bool(dict(values) != default)
+
+
+def target_settings(target: str | Sequence[str] | None) -> dict[str, Any]:
+    """The setting that names what is predicted: one column, or several to forecast."""
+    names = [target] if isinstance(target, str) else list(target or [])
+    if not names:
+        return {}
+    return {"target": names[0]} if len(names) == 1 else {"forecast.targets": names}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from recurra.config import Settings, load_settings
+from recurra.config import Settings, load_settings, target_settings
 from recurra.data.hub import HUB_DATA_SETS
 from recurra.errors import SettingsError
 from recurra.model.trained import TrainedModel
@@ -53,7 +53,7 @@ def print_line(line: str) -> None:
 def train(
     data: Any,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     output: str | Path | None = None,
     validation: Any = None,
     test: Any = None,
@@ -67,7 +67,7 @@ def train(
     Args:
         data: path of a table (or several, or a glob, hf://, s3://), the name of a hub data set, `"languages"`, a frame
             (polars, pandas, Arrow), or a list of dicts.
-        target: column to predict.
+        target: column to predict; several columns to forecast, or "*" for all columns of numbers.
         output: folder to write; nothing is kept on disk when not given.
         validation: table that selects the model; a share of the rows is held out when not given.
         test: table that measures the model; a share of the rows is held out when not given.
@@ -82,7 +82,7 @@ def train(
     Raises:
         RecurraError: see `recurra.errors`; the message says what to do.
     """
-    chosen = load_settings(_known_settings(data), settings, {"target": target} if target else None)
+    chosen = load_settings(_known_settings(data), settings, target_settings(target))
     if output is None:
         if resume:
             raise SettingsError("resume goes on with a training in an output folder: name it.")
