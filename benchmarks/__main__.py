@@ -1,4 +1,4 @@
-"""`python -m benchmarks recipes` and `python -m benchmarks recurrences` measure and print tables."""
+"""`python -m benchmarks NAME` measures and prints tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from cyclopts import App, Parameter
 
 from benchmarks.gpu import gpu
 from benchmarks.recipes import recipes
+from benchmarks.recommendation import recommendation
 from benchmarks.recurrences import recurrences
 
 app = App(
@@ -15,6 +16,7 @@ app = App(
 )
 app.command(recipes)
 app.command(recurrences)
+app.command(recommendation)
 app.command(gpu)
 
 if __name__ == "__main__":

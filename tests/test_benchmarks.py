@@ -14,6 +14,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the benchmarks lie beside the package, not in it
 
+from benchmarks import recommendation  # noqa: E402
 from benchmarks.kernels import contenders, growth, memory, report, scan, streaming, timing, variants  # noqa: E402
 from benchmarks.kernels.cases import GATES, Case, Shape, Unable, count_flops, make_data, weight_bytes  # noqa: E402
 from benchmarks.kernels.contenders import OTHERS, ours, timed_call  # noqa: E402
@@ -345,3 +346,33 @@ def test_memory_is_looked_at_after_every_step():
     assert len(resident) == 3
     assert min(resident) > 2**20
     assert memory._growth([100] * 50 + [100] * 50 + [103] * 900) == 1.03
+
+
+def test_training_on_sessions_beside_plain_torch():
+    """Both read the same clicks in the same order of rows, begin at the loss of a guess among all items, and learn."""
+    clicks = recommendation.draw_sessions(60, 50)
+    plain = recommendation.PlainGRU(clicks, 50, rows=4, units=8)
+    step, read = recommendation.recurra_steps(clicks, 50, rows=4, units=8, window=1)
+    for call in (plain.step, step):
+        losses = [call().item() for _ in range(150)]
+        assert losses[0] == pytest.approx(np.log(50), abs=0.5)
+        assert np.mean(losses[-30:]) < np.mean(losses[:30])
+    assert max(read) == 4
+
+
+def test_rows_of_plain_torch_go_through_every_session():
+    clicks = recommendation.draw_sessions(6, 20)
+    batches = recommendation._clicks_side_by_side(clicks, 2)
+    steps = int(clicks.items.lengths.sum()) - 6
+    found = [next(batches) for _ in range(steps)]
+    pairs = {(int(a), int(b)) for item, answer, _ in found for a, b in zip(item, answer, strict=True)}
+    assert pairs == {(int(a), int(b)) for row in clicks.items for a, b in zip(row[:-1], row[1:], strict=True)}
+    assert found[0][2].tolist() == [True, True]
+
+
+def test_the_benchmark_of_recommendation_runs(tmp_path):
+    recommendation.recommendation(quick=True, output=tmp_path)
+    found = json.loads((tmp_path / "recommendation.json").read_text())
+    assert [set(case["ratio"]) for case in found["training"]] == [{"plain PyTorch, 1 click", "recurra, 1 click", "recurra, 16 clicks"}]
+    assert found["service"][0]["recall"] == 1.0
+    assert found["service"][0]["top_20_ms"] > 0

@@ -10,8 +10,8 @@ The score of an item is the product of its vector with the network's output, and
 Both leave out items on request. Not inside: the network that makes h, names of items.
 
 Source: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small World graphs", 2018;
-Bachrach and others, "Speeding Up the Xbox Recommender System Using a Euclidean Transformation for Inner-Product Spaces", RecSys 2014,
-section 3 (the vectors of all items are made equally long by one more coordinate, so that nearest and best are the same).
+Morozov and Babenko, "Non-metric Similarity Graphs for Maximum Inner Product Search", NeurIPS 2018 (the graph of products themselves finds more
+than one of distances after a transformation; measured here too, see the experiment log).
 """
 
 from __future__ import annotations
@@ -99,8 +99,7 @@ class ApproximateTop:
         bias: (V,) a number of each item, where there is one.
         candidates: items that the graph's search keeps for each query, whose scores are then computed exactly; more find more of the best and
             take longer.
-        links: of an item in the graph; more find more, and take memory (about 8 bytes each) and time to build.
-        threads: that build the graph.
+        links: of an item in the graph; more find more, and take memory (about 8 bytes each) and time to build, on as many threads as torch has.
 
     Raises:
         MissingDependency: usearch is not installed.
@@ -112,26 +111,23 @@ class ApproximateTop:
         bias: Float[Tensor, " V"] | None = None,
         *,
         candidates: int = 256,
-        links: int = 32,
-        threads: int = 1,
+        links: int = 16,
     ) -> None:
         self._exact = ExactTop(vectors, bias)
         self.candidates = candidates
         points = self._points().numpy()
         self._graph: Any = _usearch()(
-            ndim=points.shape[1], metric="cos", dtype="f16", connectivity=links, expansion_add=128, expansion_search=candidates
+            ndim=points.shape[1], metric="ip", dtype="f16", connectivity=links, expansion_add=128, expansion_search=candidates
         )
-        self._graph.add(np.arange(len(points), dtype=np.uint64), points, threads=threads)
+        self._graph.add(np.arange(len(points), dtype=np.uint64), points, threads=torch.get_num_threads())
 
     def __len__(self) -> int:
         return len(self._exact)
 
-    def _points(self) -> Float[Tensor, "V H+2"]:
-        """Vector and bias of each item, and one more coordinate that makes all of them equally long."""
-        vectors = self._exact.vectors.float().cpu()
-        bias = torch.zeros(len(vectors)) if self._exact.bias is None else self._exact.bias.float().cpu()
-        squares = vectors.square().sum(1) + bias.square()
-        return torch.cat([vectors, bias[:, None], (squares.amax() - squares).clamp_min(0).sqrt()[:, None]], 1)
+    def _points(self) -> Float[Tensor, "V H+1"]:
+        """Vector and bias of each item, side by side."""
+        vectors, bias = self._exact.vectors.float().cpu(), self._exact.bias
+        return vectors if bias is None else torch.cat([vectors, bias.float().cpu()[:, None]], 1)
 
     @torch.no_grad()
     def search(self, queries: Float[Tensor, "N H"], k: int = 20, *, excluded: Ragged | None = None) -> Found:
@@ -143,9 +139,10 @@ class ApproximateTop:
         wanted = min(len(self), max(self.candidates, k) + (int(excluded.lengths.max(initial=0)) if excluded is not None else 0))
         if not k or not len(queries):
             return Found(torch.full((len(queries), k), -1), torch.full((len(queries), k), -torch.inf))
-        ones, zeros = torch.ones(len(queries), 1), torch.zeros(len(queries), 1)
-        asked = torch.cat([queries.float().cpu(), ones, zeros], 1).numpy()
-        matches = self._graph.search(asked, wanted, threads=1)
+        asked = queries.float().cpu()
+        if self._exact.bias is not None:
+            asked = torch.cat([asked, torch.ones(len(asked), 1)], 1)
+        matches = self._graph.search(asked.numpy(), wanted, threads=1)
         found = torch.from_numpy(np.asarray(matches.keys).reshape(len(queries), -1).astype(np.int64))
         count = torch.from_numpy(np.atleast_1d(np.asarray(getattr(matches, "counts", found.shape[1]))).astype(np.int64))
         missing = torch.arange(found.shape[1]) >= count[:, None]
