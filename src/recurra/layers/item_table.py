@@ -15,8 +15,8 @@ __all__ = ["ItemTable"]
 class ItemTable(nn.Module):
     """A vector for each item.
 
-    It differs from `torch.nn.Embedding` in that rows are named once each and in order, so that nothing has to be sorted or added
-    up for the row-sparse gradient.
+    It differs from `torch.nn.Embedding` in that rows are named once each and in order: their row-sparse gradient has each of them
+    once.
 
     Args:
         items: V.

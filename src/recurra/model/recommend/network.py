@@ -162,7 +162,7 @@ class RecommendNetwork(nn.Module):
             part = slice(begin, begin + size)
             seen = None if batch.seen is None else batch.seen.part(begin, begin + size)
             scores, answers = self.scores(vectors[part], seen), batch.answers[part]
-            placed.append(ranks(scores.float().cpu().numpy(), answers.cpu().numpy()))
+            placed.append(ranks(scores.detach().float().cpu().numpy(), answers.cpu().numpy()))
             total = total + cross_entropy(scores[known[part]], answers[known[part]], reduction="sum")
         return Answered(np.concatenate(placed) if placed else np.zeros(0), total / known.sum().clamp(min=1))
 
