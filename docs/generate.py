@@ -18,7 +18,7 @@ from recurra.config import Settings
 
 __all__ = ["API", "COMMANDS", "api_page", "command_page", "settings_page", "write"]
 
-COMMANDS = ("train", "evaluate", "predict", "recommend", "generate", "settings", "doctor")
+COMMANDS = ("train", "evaluate", "predict", "forecast", "backtest", "recommend", "generate", "settings", "doctor")
 """The commands, in the order of a person's work."""
 
 API: dict[str, tuple[str, list[str]]] = {

@@ -20,6 +20,7 @@ _HOMES = {
     "RecurrentRegressor": "recurra.estimators",
     "Settings": "recurra.config",
     "accelerate": "recurra.layers.acceleration",
+    "backtest": "recurra.training.forecast.backtest",
     "load": "recurra.model.load",
     "load_settings": "recurra.config",
     "train": "recurra.training.train",
@@ -33,6 +34,7 @@ __all__ = [
     "Settings",
     "__version__",
     "accelerate",
+    "backtest",
     "load",
     "load_settings",
     "train",
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from recurra.layers.acceleration import accelerate
     from recurra.model.load import load
     from recurra.model.model import Model
+    from recurra.training.forecast.backtest import backtest
     from recurra.training.train import train
 
 

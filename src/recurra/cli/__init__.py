@@ -29,6 +29,7 @@ app.command("recurra.cli.train:train", name="train", help="Train a model from a 
 app.command("recurra.cli.evaluate:evaluate", name="evaluate", help="Measure a model on a table with targets.")
 app.command("recurra.cli.predict:predict", name="predict", help="Predict for texts, or for the rows of a table of any size.")
 app.command("recurra.cli.forecast:forecast", name="forecast", help="Forecast the next steps of every series of a table.")
+app.command("recurra.cli.backtest:backtest", name="backtest", help="Measure a forecaster on the last stretches of a history.")
 app.command("recurra.cli.recommend:recommend", name="recommend", help="Recommend the next item of a session.")
 app.command("recurra.cli.generate:generate", name="generate", help="Write text that goes on from a prompt.")
 app.command("recurra.cli.settings:settings", name="settings", help="Print every setting with its default, or the JSON schema.")

@@ -17,7 +17,7 @@ from recurra.errors import DataError
 from recurra.evaluation.forecast.seasons import Season, find_season
 from recurra.features.series import SeriesFeature
 
-__all__ = ["Bounds", "Prepared", "prepare"]
+__all__ = ["Bounds", "Prepared", "part_bounds", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,12 @@ class Prepared:
         """Windows by part, with all their channels counted as one."""
         return {part.name.lower(): len(self.origins(part, complete=False)) // self.windows.channels for part in Part}
 
+    def ends(self) -> dict[str, int]:
+        """By part, the step on the clock of all series from which on no series has steps of it."""
+        pairs = list(zip(self.series.series, self.bounds, strict=True))
+        train, validation = (max(each.start + getattr(bounds, part) for each, bounds in pairs) for part in ("train", "validation"))
+        return {"train": train, "validation": validation}
+
     def training_parts(self, *, standardised: bool = False) -> list[np.ndarray]:
         """(T, C) values of the training part of each series that has one."""
         values = (
@@ -86,10 +92,8 @@ def prepare(data: Any, settings: Settings, *, validation: Any = None, test: Any 
     Raises:
         RecurraError: see `data.series` and `features.series`; also when a part has no window.
     """
-    tables = _tables(data, settings, validation=validation, test=test)
-    roles = infer_roles(tables[0][0], settings)
-    found = read_series(tables, roles, forecast=settings.forecast, skip=settings.data.on_error == "skip")
-    bounds = _bounds(found, settings)
+    found = data if isinstance(data, SeriesSet) else _read(data, settings, validation=validation, test=test)
+    bounds = part_bounds(found, settings)
     feature = SeriesFeature.fit(found, [each.train for each in bounds], settings.forecast)
     forecast = settings.forecast
     encoded = [feature.encode(each, found.roles) for each in found.series]
@@ -99,6 +103,12 @@ def prepare(data: Any, settings: Settings, *, validation: Any = None, test: Any 
     prepared = Prepared(found, bounds, feature, windows, season, settings)
     _require_windows(prepared)
     return prepared
+
+
+def _read(data: Any, settings: Settings, *, validation: Any, test: Any) -> SeriesSet:
+    tables = _tables(data, settings, validation=validation, test=test)
+    roles = infer_roles(tables[0][0], settings)
+    return read_series(tables, roles, forecast=settings.forecast, skip=settings.data.on_error == "skip")
 
 
 def _tables(data: Any, settings: Settings, *, validation: Any, test: Any) -> list[tuple[Table, Part | None]]:
@@ -113,7 +123,7 @@ def _tables(data: Any, settings: Settings, *, validation: Any, test: Any) -> lis
     return tables
 
 
-def _bounds(found: SeriesSet, settings: Settings) -> list[Bounds]:
+def part_bounds(found: SeriesSet, settings: Settings) -> list[Bounds]:
     """The parts of each series: as counted, as given in files, or by shares of the whole time."""
     parts = settings.forecast.parts
     if parts is not None:

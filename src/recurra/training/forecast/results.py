@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from recurra.data.split import Part
 from recurra.data.windows import Origins
-from recurra.errors import DataError
 from recurra.evaluation.forecast.baselines import Baselines, fit_baselines
 from recurra.evaluation.forecast.measure import measure_baselines
 from recurra.metrics.forecast import ForecastErrors, seasonal_scale
 from recurra.metrics.forecast_intervals import forecast_intervals
-from recurra.model.folder import write_run
 from recurra.model.forecast.forecaster import Forecaster
 from recurra.model.forecast.prediction import Calibration, answers_of, forecast_windows
 from recurra.training.fit import FitResult
@@ -23,7 +20,7 @@ from recurra.training.forecast.prepare import Prepared
 from recurra.training.results import run_record
 from recurra.training.timings import Timings
 
-__all__ = ["Measured", "calibrate", "fill_run", "measure", "write_results"]
+__all__ = ["Measured", "calibrate", "fill_run", "fit_on", "histories", "measure", "measure_on"]
 
 CELLS = 20_000_000
 """Errors (windows x steps x columns x levels) behind the calibration, at most; windows are thinned evenly."""
@@ -98,9 +95,9 @@ def fill_run(model: Forecaster, prepared: Prepared, result: FitResult, measured:
     """Fit and measure the baselines where they are wanted, and fill in `model.run`."""
     if model.settings.evaluation.baselines and measured.part != "train":
         with timings.stage("baselines"):
-            fitted = _fit_baselines(prepared)
+            fitted = fit_on(prepared)
             measured.fitted.append(fitted)
-            measured.baselines.update(_measure_baselines(model, prepared, measured, fitted))
+            measured.baselines.update(measure_on(model, prepared, measured, fitted))
     settings, part = model.settings, measured.part
     metrics = {name: {**errors.metrics(), "windows": float(errors.windows)} for name, errors in measured.errors.items()}
     origins, series = measured.clock(prepared)
@@ -138,10 +135,11 @@ def _data_facts(prepared: Prepared) -> Mapping[str, object]:
         "series": len(found.series),
         "frequency": str(found.frequency),
         "season": prepared.season.length,
+        "ends": prepared.ends(),
     }
 
 
-def _fit_baselines(prepared: Prepared) -> Baselines:
+def fit_on(prepared: Prepared) -> Baselines:
     """On the standardised training parts; their intervals from the validation parts, with what they look back on in front."""
     forecast, season = prepared.settings.forecast, prepared.season.length
     back = max(forecast.input_length, season)
@@ -161,7 +159,7 @@ def _fit_baselines(prepared: Prepared) -> Baselines:
     )
 
 
-def _measure_baselines(model: Forecaster, prepared: Prepared, measured: Measured, fitted: Baselines) -> dict[str, ForecastErrors]:
+def measure_on(model: Forecaster, prepared: Prepared, measured: Measured, fitted: Baselines) -> dict[str, ForecastErrors]:
     """On the very windows of the network, piece by piece."""
     channels = prepared.windows.channels
     standards = [model.feature.standard(each) for each in prepared.series.series]
@@ -196,20 +194,3 @@ def histories(prepared: Prepared, series: np.ndarray, step: np.ndarray, *, steps
         rows = np.flatnonzero(series == number)
         result[rows] = np.lib.stride_tricks.sliding_window_view(padded, steps, axis=0)[step[rows]].transpose(0, 2, 1)
     return result
-
-
-def write_results(folder: Path, model: Forecaster, *, timings: Timings) -> None:
-    """Write the model folder, and then its report.
-
-    Raises:
-        ModelFolderError: the folder cannot be written.
-        DataError: the report cannot be written.
-    """
-    model.save(folder, overwrite=True)
-    try:
-        model.run["timings"] = timings.rounded()
-        write_run(folder, model.run)
-    except OSError as error:
-        raise DataError(
-            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
-        ) from error

@@ -1,0 +1,428 @@
+"""Rolling origins: how a forecaster would have done on the last stretches of a history, trained once or anew before each.
+
+The last `folds` x `fold_length` origins whose horizon is known are cut into folds, oldest first; the last fold ends with the last step, so no
+window is dropped. Before each fold the model is used as it is (`refit="never"`) or trained anew with its own settings on all steps before the
+fold's first origin (`refit="each"`). The baselines know the same steps, and are measured on the same windows.
+
+Source: Tashman, "Out-of-sample tests of forecasting accuracy", 2000 (rolling origins, refitting).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import yaml
+
+from recurra.config import Settings
+from recurra.data.read import read
+from recurra.data.series import SeriesSet, read_series
+from recurra.data.windows import Origins, Windows
+from recurra.errors import DataError, ModelFolderError, OutputExists, SettingsError
+from recurra.evaluation.comparison import Comparison
+from recurra.evaluation.forecast.measure import compare_forecasts, strongest_baseline
+from recurra.evaluation.forecast.seasons import find_season
+from recurra.evaluation.forecast.windows import ForecastWindow, worst_windows
+from recurra.evaluation.report import ForecastResults, Report, Result, write_report
+from recurra.metrics.forecast import ForecastErrors, seasonal_scale
+from recurra.metrics.forecast_intervals import forecast_draws, forecast_intervals
+from recurra.model.folder import write_file
+from recurra.model.forecast.forecaster import Forecaster
+from recurra.model.load import load
+from recurra.training.checkpoints import last_path
+from recurra.training.forecast.folds import Fold, keep_fold, kept_fold
+from recurra.training.forecast.job import ForecastJob
+from recurra.training.forecast.prepare import Prepared, part_bounds
+from recurra.training.forecast.report import coverage_pairs, main_metric, shown_windows, step_name, time_text
+from recurra.training.forecast.results import Measured, fit_on, measure_on
+from recurra.training.job import Show
+from recurra.training.output import WORK
+
+__all__ = ["Backtest", "Fold", "Refit", "backtest"]
+
+Refit = Literal["never", "each"]
+RESULT, PAGE, FOLDS = "backtest.json", "report.html", "folds"
+"""Files of the output folder, and the folder of finished folds in it."""
+WORST = 4
+"""Windows that the report shows."""
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What a backtest found.
+
+    Attributes:
+        folds: oldest first.
+        refit: whether the model was trained before each of them.
+        horizon: steps ahead.
+        metric: the main one.
+        metrics: over all folds, each with its interval as `NAME_low` and `NAME_high`.
+        baselines: likewise by name.
+        comparison: with the best baseline; None where there is none or too little to draw from.
+        notes: what one should know to read the figures.
+    """
+
+    folds: Sequence[Fold]
+    refit: Refit
+    horizon: int
+    metric: str
+    metrics: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
+    comparison: Comparison | None = None
+    notes: Sequence[str] = field(default=())
+
+    def table(self) -> pl.DataFrame:
+        """A row for each fold: where it lies, its windows, the model's metrics, and the main metric of each baseline."""
+        rows = []
+        for number, fold in enumerate(self.folds, 1):
+            metrics = fold.errors.metrics()
+            others = {f"{self.metric}_{name}": errors.metrics().get(self.metric) for name, errors in fold.baselines.items()}
+            rows.append({"fold": number, "begin": fold.begin, "end": fold.end, "windows": fold.errors.windows, **metrics, **others})
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values."""
+        comparison = self.comparison
+        return {
+            "refit": self.refit,
+            "horizon": self.horizon,
+            "metric": self.metric,
+            "metrics": dict(self.metrics),
+            "baselines": {name: dict(metrics) for name, metrics in self.baselines.items()},
+            "comparison": None if comparison is None else {**comparison.__dict__, "verdict": comparison.verdict},
+            "folds": [{**row, "seconds": round(fold.seconds, 3)} for row, fold in zip(self.table().to_dicts(), self.folds, strict=True)],
+            "notes": list(self.notes),
+        }
+
+
+def backtest(
+    model: Forecaster | str | Path,
+    data: Any,
+    *,
+    folds: int = 5,
+    fold_length: int | None = None,
+    refit: Refit = "never",
+    output: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    show: Show | None = None,
+) -> Backtest:
+    """Forecast the last stretches of a history as if they were not known, and measure.
+
+    Args:
+        model: a forecaster, or its folder.
+        data: a table with the columns of the training, as long a history as there is.
+        folds: stretches, oldest first.
+        fold_length: origins of a fold; the horizon when not given.
+        refit: `never` uses the model as it is, `each` trains anew with its settings on all steps before each fold.
+        output: folder for `backtest.json` and `report.html`; nothing is kept when not given. Finished folds are kept there at once.
+        resume: go on with an interrupted backtest in `output`.
+        overwrite: replace a backtest that is there.
+        show: called with lines on the course of the work.
+
+    Returns:
+        Figures of each fold and over all of them, beside the baselines.
+
+    Raises:
+        SettingsError: the model is no forecaster, or a number makes no sense.
+        OutputExists: the folder holds something, and neither `resume` nor `overwrite` is set.
+        DataError: the series are too short for the folds.
+    """
+    forecaster = model if isinstance(model, Forecaster) else _loaded(model)
+    work = _Work(forecaster, data, folds=folds, fold_length=fold_length or forecaster.horizon, refit=refit, show=show)
+    folder = None if output is None else _opened(Path(output), work.key(), resume=resume, overwrite=overwrite)
+    found: list[Fold] = []
+    shown: list[ForecastWindow] = []
+    for number in range(folds):
+        path = None if folder is None else folder / FOLDS / f"{number + 1}.npz"
+        fold = kept_fold(path) if path is not None and path.is_file() else None
+        if fold is None:
+            fold, windows = work.fold(number, None if folder is None else folder / FOLDS / f"{number + 1}")
+            shown += windows
+            if path is not None:
+                keep_fold(path, fold)
+        found.append(fold)
+        work.tell(number, fold)
+    result = work.result(found)
+    if folder is not None:
+        write_file(folder / RESULT, (json.dumps(result.state(), indent=1) + "\n").encode())
+        write_report(folder / PAGE, _report(folder.absolute().name, work, result, shown))
+        shutil.rmtree(folder / FOLDS)
+        work.say(f"report: {folder / PAGE}")
+    return result
+
+
+class _Work:
+    """What all folds share."""
+
+    def __init__(self, model: Forecaster, data: Any, *, folds: int, fold_length: int, refit: Refit, show: Show | None) -> None:
+        if folds < 1 or fold_length < 1:
+            raise SettingsError(f"A backtest needs one fold of one origin at least, not folds={folds}, fold_length={fold_length}.")
+        self.model, self.refit, self.show = model, refit, show
+        self.folds, self.fold_length = folds, fold_length
+        self.series = read_series([(read(data), None)], model.roles, forecast=model.settings.forecast)
+        self.first = self._first_origin()
+        self.notes = self._notes()
+        for note in self.notes:
+            self.say(f"note: {note}")
+        self.windows = self._windows(model)
+        self._fitted: Prepared | None = None
+
+    def say(self, line: str) -> None:
+        if self.show is not None:
+            self.show(line)
+
+    def key(self) -> str:
+        """What a backtest that goes on must have in common with the one that began."""
+        settings = self.model.settings.model_dump(mode="json")
+        return json.dumps([self.series.fingerprint, self.folds, self.fold_length, self.refit, settings, self.model.run.get("date")])
+
+    def _first_origin(self) -> int:
+        """On one clock for all series."""
+        end = max(each.start + len(each) for each in self.series.series)
+        first = end - self.model.horizon + 1 - self.folds * self.fold_length
+        begin = min(each.start for each in self.series.series)
+        least = 2 * self.model.horizon + 1 if self.refit == "each" else 1
+        if first - begin < least:
+            raise DataError(
+                f"{self.folds} folds of {self.fold_length:,} origins with a horizon of {self.model.horizon:,} need {end - begin - first + begin + least:,} "
+                f"steps or more, and the longest history has {end - begin:,}: lower the folds or their length, or give more rows."
+            )
+        return first
+
+    def _notes(self) -> list[str]:
+        """Whether the model has seen what it is tested on."""
+        ends = self.model.run.get("data", {}).get("ends", {})
+        seen = [part for part in ("train", "validation") if ends.get(part) is not None and ends[part] > self.first]
+        if self.refit == "each" or not seen:
+            return []
+        return [
+            f"The model's {' and '.join(seen)} part reaches into these folds, so their figures flatter it: take fewer folds, or refit before each."
+        ]
+
+    def _windows(self, model: Forecaster) -> Windows:
+        return model.windows([model.feature.encode(each, model.roles) for each in self.series.series])
+
+    def fold(self, number: int, work: Path | None) -> tuple[Fold, list[ForecastWindow]]:
+        """Train where that is wanted, forecast, measure."""
+        started = time.perf_counter()
+        first = self.first + number * self.fold_length
+        model, windows = self.model, self.windows
+        if self.refit == "each":
+            self.say(f"fold {number + 1} of {self.folds}: training on the steps before {self.time(first)}")
+            model = self._trained(first, work)
+            windows = self._windows(model)
+        if self._fitted is None or self.refit == "each":
+            self._fitted = self._history(model, first)
+        history = self._fitted
+        prepared = replace(history, series=self.series, windows=windows)
+        origins = self._origins(windows, first)
+        if not len(origins):
+            raise DataError(f"No series has a window in fold {number + 1}, which begins at {self.time(first)}: lower the number of folds.")
+        season = history.season.length
+        scales = np.stack([seasonal_scale(each.values[: max(0, first - each.start)], season) for each in self.series.series])
+        errors = model.measure(self.series.series, windows, origins, scales=scales)
+        measured = Measured({"test": errors}, "test", origins, scales)
+        if self.model.settings.evaluation.baselines:
+            fitted = fit_on(history)
+            measured.fitted.append(fitted)
+            measured.baselines.update(measure_on(model, prepared, measured, fitted))
+        clock, series = measured.clock(prepared)
+        worst = worst_windows(errors, clock, series, horizon=model.horizon, count=WORST)
+        rival = strongest_baseline(measured.baselines)
+        shown = shown_windows(model, prepared, measured, worst, rival=rival, worst=True)
+        end = self.time(first + self.fold_length - 1 + model.horizon - 1)
+        fold = Fold(self.time(first), end, errors, measured.baselines, clock, series, time.perf_counter() - started)
+        return fold, shown
+
+    def _origins(self, windows: Windows, first: int) -> Origins:
+        spans = [
+            (max(1, first - each.start), max(1, min(len(each), first + self.fold_length - 1 + self.model.horizon - each.start)))
+            for each in self.series.series
+        ]
+        return windows.origins(spans, complete=False)
+
+    def _cut(self, first: int) -> SeriesSet:
+        """The steps before a step on the clock."""
+        cut = [each.cut(0, first - each.start) for each in self.series.series if first > each.start]
+        return replace(self.series, series=cut, fingerprint=f"{self.series.fingerprint}-{first}")
+
+    def _history(self, model: Forecaster, first: int) -> Prepared:
+        """What the baselines are fitted on: the steps before a fold, standardised as the model does."""
+        before, settings = self._cut(first), _settings(model.settings)
+        bounds = part_bounds(before, settings)
+        windows = model.windows([model.feature.encode(each, model.roles) for each in before.series])
+        parts = [each.values[: bound.train].astype(np.float64) for each, bound in zip(windows.series, bounds, strict=True) if bound.train]
+        season = find_season(parts, candidates=before.frequency.seasons)
+        return Prepared(before, bounds, model.feature, windows, season, settings)
+
+    def _trained(self, first: int, work: Path | None) -> Forecaster:
+        """The model's settings, trained on the steps before a fold; goes on where an interrupted training of it stopped."""
+        from tempfile import TemporaryDirectory
+
+        settings = _settings(self.model.settings)
+        with TemporaryDirectory(prefix="recurra-") as temporary:
+            folder = work or Path(temporary)
+            resume = work is not None and last_path(work / WORK).is_file()
+            # Its baselines would be measured on the validation part; those of the fold are what counts.
+            quick = settings.evaluation.model_copy(update={"baselines": False, "bootstrap_samples": 0})
+            job = ForecastJob(self._cut(first), settings.model_copy(update={"evaluation": quick}), folder, show=self.show, keep=False)
+            trained = job.run(resume=resume)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+        assert isinstance(trained, Forecaster)
+        return trained
+
+    def time(self, step: int) -> str:
+        """A step on the clock, as text."""
+        return time_text(int(self.series.frequency.times(np.array([step]))[0]), self.series.frequency)
+
+    def tell(self, number: int, fold: Fold) -> None:
+        metric = main_metric(fold.errors)
+        figures = {"network": fold.errors, **fold.baselines}
+        text = ", ".join(f"{name} {errors.metrics().get(metric, float('nan')):.4f}" for name, errors in figures.items())
+        self.say(f"fold {number + 1} of {self.folds}, {fold.begin} to {fold.end}: {metric} {text}")
+
+    def result(self, folds: Sequence[Fold]) -> Backtest:
+        """All folds together."""
+        errors = ForecastErrors.join(fold.errors for fold in folds)
+        names = [name for name in folds[0].baselines if all(name in fold.baselines for fold in folds)]
+        baselines = {name: ForecastErrors.join(fold.baselines[name] for fold in folds) for name in names}
+        origins, series = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("origins", "series"))
+        settings = self.model.settings
+
+        def figures(found: ForecastErrors) -> dict[str, float]:
+            evaluation = settings.evaluation
+            intervals = forecast_intervals(
+                found,
+                origins,
+                horizon=self.model.horizon,
+                series=series,
+                samples=evaluation.bootstrap_samples,
+                confidence=evaluation.confidence,
+                seed=settings.training.seed,
+            )
+            ends = {f"{name}_{end}": value for name, both in intervals.items() for end, value in zip(("low", "high"), both, strict=True)}
+            return {**found.metrics(), **ends, "windows": float(found.windows)}
+
+        rival = strongest_baseline(baselines)
+        comparison = None
+        if rival is not None:
+            comparison = compare_forecasts(
+                errors, baselines[rival], origins, horizon=self.model.horizon, series=series, rival=rival, settings=settings.evaluation
+            )
+        return Backtest(
+            folds,
+            self.refit,
+            self.model.horizon,
+            main_metric(errors),
+            figures(errors),
+            {name: figures(found) for name, found in baselines.items()},
+            comparison,
+            self.notes,
+        )
+
+
+def _settings(settings: Settings) -> Settings:
+    """Those of a training on all that lies before a fold: nothing is kept back for a test."""
+    share = settings.data.validation_share
+    if settings.forecast.parts is not None:
+        share = settings.forecast.parts[1] / sum(settings.forecast.parts[:2])
+    forecast = settings.forecast.model_copy(update={"parts": None})
+    data = settings.data.model_copy(update={"test_share": 0.0, "validation_share": share})
+    return settings.model_copy(update={"forecast": forecast, "data": data})
+
+
+def _loaded(path: str | Path) -> Forecaster:
+    found = load(path)
+    if not isinstance(found, Forecaster):
+        raise SettingsError(f"{str(path)!r} holds a model that does not forecast: a backtest needs one trained with --horizon.")
+    return found
+
+
+def _opened(folder: Path, key: str, *, resume: bool, overwrite: bool) -> Path:
+    """The output folder, ours."""
+    started = folder / FOLDS / "key.json"
+    if not resume and folder.exists() and any(folder.iterdir()):
+        ours = (folder / RESULT).is_file() or started.is_file()
+        if not (overwrite and ours):
+            advice = (
+                "go on with --resume, or start anew with --overwrite"
+                if started.is_file()
+                else "choose another one, or replace it with --overwrite"
+            )
+            raise OutputExists(
+                f"{str(folder)!r} holds {'a backtest' if ours else 'other things than a backtest'}: {advice if ours else 'choose another one'}."
+            )
+        for name in (RESULT, PAGE):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / FOLDS, ignore_errors=True)
+    if resume and not started.is_file():
+        raise OutputExists(f"{str(folder)!r} holds no interrupted backtest: leave out --resume.")
+    if resume and started.read_text(encoding="utf-8") != key:
+        raise OutputExists(
+            f"The backtest in {str(folder)!r} was started with other data, folds or another model: start anew with --overwrite."
+        )
+    try:
+        (folder / FOLDS).mkdir(parents=True, exist_ok=True)
+        write_file(started, key.encode())
+    except OSError as error:
+        raise ModelFolderError(
+            f"The output folder {str(folder)!r} cannot be made: {error.strerror or error}. Choose another one."
+        ) from error
+    return folder
+
+
+def _report(title: str, work: _Work, result: Backtest, shown: Sequence[ForecastWindow]) -> Report:
+    """The page: like a training's, with the folds one by one."""
+    model, folds = work.model, result.folds
+    every = {"network": ForecastErrors.join(fold.errors for fold in folds)}
+    every |= {name: ForecastErrors.join(fold.baselines[name] for fold in folds) for name in result.baselines}
+    metric = main_metric(every["network"])
+    rival = strongest_baseline({name: errors for name, errors in every.items() if name != "network"})
+    draws = forecast_draws(
+        np.concatenate([fold.origins for fold in folds]), horizon=result.horizon, series=np.concatenate([fold.series for fold in folds])
+    )
+    targets = work.series.roles.targets
+    results = ForecastResults(
+        horizon=result.horizon,
+        step=step_name(work.series.frequency),
+        windows=every["network"].windows,
+        metric=metric,
+        by_step={name: errors.by_horizon()[metric] for name, errors in every.items()},
+        coverage={name: coverage_pairs(every[name]) for name in ("network", rival) if name is not None},
+        members={f"{number}: {fold.begin} to {fold.end}": fold.errors.metrics() for number, fold in enumerate(folds, 1)},
+        kind="fold",
+        worst=sorted(shown, key=lambda window: -window.error)[:WORST],
+        drawn=draws.unit if draws is not None else "origin",
+    )
+    refit = "trained anew before each fold" if result.refit == "each" else "trained once"
+    return Report(
+        title=title,
+        task="forecast",
+        target=targets[0] if len(targets) == 1 else f"{len(targets)} columns",
+        model=Result("network", f"{refit}; {len(folds)} folds", *_split(result.metrics)),
+        part="test",
+        baselines=[Result(name, "", *_split(metrics)) for name, metrics in result.baselines.items()],
+        comparison=result.comparison,
+        confidence=model.settings.evaluation.confidence,
+        results=results,
+        settings=yaml.safe_dump(model.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        timings={f"fold {number}": fold.seconds for number, fold in enumerate(folds, 1)},
+        facts={"data": work.series.description, **{f"note {number}": note for number, note in enumerate(result.notes, 1)}},
+        summary=f"backtest of {len(folds)} folds, {refit}",
+    )
+
+
+def _split(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Flat metrics as values and intervals."""
+    intervals = {name: (metrics[f"{name}_low"], metrics[f"{name}_high"]) for name in metrics if f"{name}_low" in metrics}
+    ends = {f"{name}_{end}" for name in intervals for end in ("low", "high")}
+    return {name: value for name, value in metrics.items() if name not in ends and name != "windows"}, intervals

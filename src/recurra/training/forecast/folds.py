@@ -1,0 +1,73 @@
+"""Finished folds of a backtest on disk, so that an interrupted one goes on with the next: arrays in one file, nothing pickled."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recurra.metrics.forecast import ForecastErrors
+from recurra.model.folder import write_file
+
+__all__ = ["Fold", "keep_fold", "kept_fold"]
+
+SEPARATOR = "/"
+"""Between the name of a model, the kind of sum and the name of the sum."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a backtest.
+
+    Attributes:
+        begin: first origin, as text.
+        end: last step that is forecast, as text.
+        errors: of the model.
+        baselines: errors by name.
+        origins: (N,) origin of each window on one clock for all series.
+        series: (N,) number of each window's series.
+        seconds: time it took.
+    """
+
+    begin: str
+    end: str
+    errors: ForecastErrors
+    baselines: Mapping[str, ForecastErrors]
+    origins: np.ndarray
+    series: np.ndarray
+    seconds: float
+
+
+def keep_fold(path: Path, fold: Fold) -> None:
+    """Write a fold, as a whole or not at all."""
+    facts = {"begin": fold.begin, "end": fold.end, "seconds": fold.seconds, "baselines": list(fold.baselines), "levels": fold.errors.levels}
+    arrays = {"facts": np.array(json.dumps(facts)), "origins": fold.origins, "series": fold.series}
+    for model, errors in (("network", fold.errors), *fold.baselines.items()):
+        for kind in ("by_window", "by_step", "by_column"):
+            arrays |= {SEPARATOR.join((model, kind, name)): values for name, values in getattr(errors, kind).items()}
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    write_file(path, file.getvalue())
+
+
+def kept_fold(path: Path) -> Fold:
+    """Read a fold."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    facts = json.loads(str(arrays["facts"]))
+
+    def errors(model: str) -> ForecastErrors:
+        kinds: dict[str, dict[str, np.ndarray]] = {"by_window": {}, "by_step": {}, "by_column": {}}
+        for key, values in arrays.items():
+            owner, _, rest = key.partition(SEPARATOR)
+            kind, _, name = rest.partition(SEPARATOR)
+            if owner == model and name:
+                kinds[kind][name] = values
+        return ForecastErrors(**kinds, levels=tuple(facts["levels"]))
+
+    baselines = {name: errors(name) for name in facts["baselines"]}
+    return Fold(facts["begin"], facts["end"], errors("network"), baselines, arrays["origins"], arrays["series"], facts["seconds"])
