@@ -267,7 +267,9 @@ class Forecaster(TrainedModel):
         """
         found = read_series([(read(history), None)], self.roles, forecast=self.settings.forecast)
         standing = self._standing(found, future)
-        return ForecastStream(self.network, self.feature, found, standing.series, standing.future, settings=self.settings)
+        return ForecastStream(
+            self.network, self.feature, found, standing.series, standing.future, settings=self.settings, calibration=self.calibration
+        )
 
     def state(self) -> dict[str, Any]:
         """What was learnt besides the weights, as JSON values."""

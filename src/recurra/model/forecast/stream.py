@@ -19,8 +19,7 @@ from recurra.layers.stepper import Stepper
 from recurra.model.forecast.autoregressive import AutoregressiveNetwork
 from recurra.model.forecast.forecasts import Forecasts
 from recurra.model.forecast.frames import forecast_frame
-from recurra.model.forecast.prediction import quantiles_of
-from recurra.shapes import Tensor
+from recurra.model.forecast.prediction import Calibration, quantiles_of
 
 __all__ = ["ForecastStream"]
 
@@ -40,6 +39,7 @@ class ForecastStream:
         series: the history of each stream.
         future: (H, K) the known columns behind each.
         settings: of the run.
+        calibration: of the quantiles.
 
     Attributes:
         names: of the series, in the order of all arguments and results.
@@ -55,13 +55,14 @@ class ForecastStream:
         future: Sequence[Values],
         *,
         settings: Settings,
+        calibration: Calibration | None,
     ) -> None:
         if not isinstance(network, AutoregressiveNetwork):
             raise SettingsError(
                 "The segments model reads its window as a whole, so a new observation changes all it read: call forecast() again, or train with "
                 "forecast.model=autoregressive to stream."
             )
-        self._network, self._feature, self._found, self._settings = network, feature, found, settings
+        self._network, self._feature, self._found, self._settings, self._calibration = network, feature, found, settings, calibration
         self._series, self._future = list(series), [np.array(each) for each in future]
         self.names = [each.name for each in series]
         self.steps = 0
@@ -152,29 +153,41 @@ class ForecastStream:
         """Sample paths (N, S, H, C) behind the last observation, in the user's unit; the same ones for the same observations.
 
         Args:
-            samples: S; `forecast.samples` when not given.
+            samples: S; `forecast.samples` when not given. One path of points where the model draws none.
         """
-        count = samples or self._settings.forecast.samples
+        mean, deviation = (self._of_standards(name)[:, None, None] for name in ("mean", "deviation"))
+        result: Values = self._draw(samples or self._settings.forecast.samples) * deviation + mean
+        return result
+
+    def forecast(self) -> pl.DataFrame:
+        """The next steps of every series as they stand now: the table that `Forecaster.forecast` gives."""
+        settings = self._settings.forecast
+        paths = torch.from_numpy(self._draw(settings.samples))
+        found = Forecasts(paths.mean(1).numpy(), quantiles_of(paths, settings).numpy(), tuple(settings.levels))
+        if self._calibration is not None:
+            found = self._calibration.apply(found, self._beside(self._scaled.spread.double()[:, 0].numpy()))
+        mean, deviation = (self._of_standards(name)[:, None] for name in ("mean", "deviation"))
+        in_unit = Forecasts(found.point * deviation + mean, found.quantiles * deviation[..., None] + mean[..., None], found.levels)
+        shown = settings.levels if self._network.head.samples or self._calibration is not None else []
+        return forecast_frame(self._found, self._series, in_unit, levels=shown)
+
+    def _draw(self, samples: int) -> Values:
+        """(N, S, H, C) paths on the standardised scale."""
         generator = np.random.Generator(np.random.Philox(self._settings.training.seed))
         with torch.inference_mode():
             drawn = self._network.continue_paths(
                 self._scaled, self._stepper.snapshot(), past=self._past, ahead=self._known, constants=self._constants,
-                samples=count if self._network.head.samples else 1, generator=generator,
+                samples=samples if self._network.head.samples else 1, generator=generator,
             )  # fmt: skip
-        return self._in_unit(drawn)
+        values: Values = drawn.double().numpy()
+        if self._feature.joint:
+            return values
+        return values.reshape(len(self.names), self._channels, *values.shape[1:3]).transpose(0, 2, 3, 1)
 
-    def forecast(self) -> pl.DataFrame:
-        """The next steps of every series as they stand now; the table that `Forecaster.forecast` gives, without calibration."""
-        paths = torch.from_numpy(self.paths())
-        settings = self._settings.forecast
-        levels = settings.levels if self._network.head.samples else []
-        quantiles = quantiles_of(paths, settings).numpy() if levels else np.empty((*paths.mean(1).shape, 0))
-        return forecast_frame(self._found, self._series, Forecasts(paths.mean(1).numpy(), quantiles, tuple(levels)), levels=levels)
+    def _beside(self, rows: Values) -> Values:
+        """(N, C) of rows (N C, 1) of single channels."""
+        return rows if self._feature.joint else rows.reshape(len(self.names), self._channels)
 
-    def _in_unit(self, paths: Tensor) -> Values:
-        values = paths.double().numpy()
-        if not self._feature.joint:
-            values = values.reshape(len(self.names), self._channels, *values.shape[1:3]).transpose(0, 2, 3, 1)
-        mean, deviation = (np.stack([getattr(each, name) for each in self._standards])[:, None, None] for name in ("mean", "deviation"))
-        result: Values = values * deviation + mean
-        return result
+    def _of_standards(self, name: str) -> Values:
+        """(N, C) mean or deviation of every series."""
+        return np.stack([getattr(each, name) for each in self._standards])

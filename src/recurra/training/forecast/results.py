@@ -67,7 +67,10 @@ def calibrate(model: Forecaster, prepared: Prepared) -> Calibration | None:
     kept = np.linspace(0, windows - 1, min(windows, max(1, CELLS // cells))).round().astype(np.int64)
     chosen = origins.take((kept[:, None] * channels + np.arange(channels)).ravel())
     found, spread = forecast_windows(model.network, prepared.windows, chosen, forecast, seed=prepared.settings.training.seed)
-    return Calibration.fit(found, spread, answers_of(prepared.windows, chosen))
+    calibration = Calibration.fit(found, spread, answers_of(prepared.windows, chosen))
+    if forecast.output == "quantiles":
+        calibration.shifts[:, forecast.levels.index(0.5)] = 0.0  # the median is the point, which is not moved
+    return calibration
 
 
 def measure(model: Forecaster, prepared: Prepared) -> Measured:
