@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from recurra.data.batch import Batch
+import torch
 
-__all__ = ["BatchLoader", "TrainingBatches"]
+__all__ = ["AnyBatch", "BatchLoader", "TrainingBatches"]
 
 
-class BatchLoader(Iterable[Batch], Protocol):
+class AnyBatch(Protocol):
+    """What a training needs of a batch, whatever the network reads in it: rows of a table, windows of series, clicks, tokens."""
+
+    def __len__(self) -> int:
+        """Rows, which the batch's loss is the mean over."""
+
+    @property
+    def steps(self) -> int:
+        """Real steps in time (tokens) in it, of which the speed is told."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device."""
+
+
+class BatchLoader(Iterable[AnyBatch], Protocol):
     """A source of batches that can be iterated again and again, and continued in the middle.
 
     `len` is the number of batches of the present epoch. `state_dict()` between two batches is the position after the
@@ -50,7 +64,7 @@ class TrainingBatches:
         self.count = 0
         self.waiting = 0.0
 
-    def __iter__(self) -> Iterator[tuple[Batch, Mapping[str, Any]]]:
+    def __iter__(self) -> Iterator[tuple[AnyBatch, Mapping[str, Any]]]:
         # nothing happens before the first batch is asked for: Lightning also makes iterators that it never uses
         if self.position is None:
             self.loader.set_epoch(self.epoch)

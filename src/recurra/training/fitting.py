@@ -20,11 +20,10 @@ from torch.optim import Optimizer
 
 from recurra.cells.state import detach
 from recurra.config import Settings
-from recurra.data.batch import Batch
 from recurra.errors import DataError, TrainingDiverged, TrainingInterrupted
 from recurra.shapes import Tensor
 from recurra.training.averaging import WeightAverage, exchanged
-from recurra.training.batches import BatchLoader, TrainingBatches
+from recurra.training.batches import AnyBatch, BatchLoader, TrainingBatches
 from recurra.training.checkpoints import best_path, last_path, write_checkpoint
 from recurra.training.course import Course
 from recurra.training.divergence import DivergenceGuard
@@ -136,7 +135,7 @@ class Fitting(lightning.LightningModule):
 
     # --- a step ---------------------------------------------------------------------------------------------------
 
-    def training_step(self, item: tuple[Batch, Mapping[str, Any]], index: int) -> None:  # noqa: ARG002
+    def training_step(self, item: tuple[AnyBatch, Mapping[str, Any]], index: int) -> None:  # noqa: ARG002
         """Forward and backward; every `training.accumulate` batches, and at the epoch's end, an optimizer step."""
         batch, self._position = item
         self._scale = getattr(batch, "rate", 1.0)
@@ -160,7 +159,7 @@ class Fitting(lightning.LightningModule):
         if last:
             self._update()
 
-    def _outputs(self, batch: Batch) -> Any:
+    def _outputs(self, batch: AnyBatch) -> Any:
         """What the network makes of a batch; where it has `carry`, from the state after the batch before, cut off from its graph."""
         if not hasattr(self.network, "carry"):
             return self.network(batch)

@@ -13,8 +13,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from recurra.config import Settings
-from recurra.data.batch import Batch
 from recurra.errors import TrainingDiverged
+from recurra.training.batches import AnyBatch
 from recurra.training.devices import autocast, choose_device
 from recurra.training.optimizers import build_optimizer, clip_gradients, set_learning_rate
 from recurra.training.seeds import random_state, restore_random_state
@@ -75,7 +75,7 @@ def _sweep(network: nn.Module, loader: Any, settings: Settings) -> list[dict[str
     return curve
 
 
-def _step(network: nn.Module, batch: Batch, optimizer: Optimizer, rate: float, settings: Settings) -> float:
+def _step(network: nn.Module, batch: AnyBatch, optimizer: Optimizer, rate: float, settings: Settings) -> float:
     """One optimizer step at a rate; the loss before it."""
     training = settings.training
     set_learning_rate(optimizer, rate)
@@ -88,7 +88,7 @@ def _step(network: nn.Module, batch: Batch, optimizer: Optimizer, rate: float, s
     return float(loss.detach())
 
 
-def _endless(loader: Any) -> Generator[Batch, None, None]:
+def _endless(loader: Any) -> Generator[AnyBatch, None, None]:
     epoch = 0
     while True:
         loader.set_epoch(epoch)

@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from recurra.data.batch import Batch
 from recurra.errors import DataError
 from recurra.shapes import Tensor
-from recurra.training.batches import BatchLoader
+from recurra.training.batches import AnyBatch, BatchLoader
 from recurra.training.seeds import random_state, restore_random_state
 
 __all__ = ["Validate", "validation_metrics"]
 
-Validate = Callable[[Iterator[tuple[Any, Batch]]], dict[str, float]]
+Validate = Callable[[Iterator[tuple[Any, Any]]], dict[str, float]]
 """Metrics from the pairs (outputs, batch) of the validation part, which come once and in order."""
 
 
@@ -59,7 +58,7 @@ def _metrics(
 ) -> dict[str, float]:
     total, rows, state = 0.0, 0, None
 
-    def predictions() -> Iterator[tuple[Any, Batch]]:
+    def predictions() -> Iterator[tuple[Any, AnyBatch]]:
         nonlocal total, rows, state
         loader.set_epoch(0)
         for batch in loader:

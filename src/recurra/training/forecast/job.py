@@ -101,14 +101,14 @@ class ForecastJob(Job[Prepared, ForecastNetwork]):
         start = None
         if validation is not None and isinstance(network, SegmentsNetwork) and network.linear is not None:
             device = choose_device(training)
-            start = deepcopy(network), validation_metrics(network.to(device), validation, validate, device=device)  # type: ignore[arg-type]
+            start = deepcopy(network), validation_metrics(network.to(device), validation, validate, device=device)
         result = fit(
             network,
-            loader,  # type: ignore[arg-type]  # its batches are of windows, not of rows of a table
-            validation,  # type: ignore[arg-type]
+            loader,
+            validation,
             settings=self.settings,
             folder=self.folder / WORK,
-            validate=validate,  # type: ignore[arg-type]
+            validate=validate,
             resume=resume,
             progress=self.show is not None,
         )

@@ -80,11 +80,11 @@ class LanguageJob(Job[PreparedText, LanguageNetwork]):
 
         return fit(
             network,
-            loader,  # type: ignore[arg-type]  # its batches are of tokens
-            None if held_out is None else validation_loader(held_out, settings),  # type: ignore[arg-type]
+            loader,
+            None if held_out is None else validation_loader(held_out, settings),
             settings=settings,
             folder=self.folder / WORK,
-            validate=validate,  # type: ignore[arg-type]
+            validate=validate,
             resume=resume,
             progress=self.show is not None,
         )

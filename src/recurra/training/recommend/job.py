@@ -74,8 +74,8 @@ class RecommendJob(Job[Prepared, RecommendNetwork]):
         self.warn_of_few_steps(len(loader))
         return fit(
             network,
-            loader,  # type: ignore[arg-type]  # its batches are of clicks, not of rows of a table
-            None if asked is None else QuestionLoader(asked.cases, asked.gaps),  # type: ignore[arg-type]
+            loader,
+            None if asked is None else QuestionLoader(asked.cases, asked.gaps),
             settings=self.settings,
             folder=self.folder / WORK,
             validate=validate,
