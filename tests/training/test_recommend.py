@@ -93,7 +93,7 @@ def test_the_command_line_trains_evaluates_and_recommends(tmp_path: Path, capsys
     given = [
         f"--set={name}={value}" for name, value in TINY.items() if not name.startswith(("recommend.s", "recommend.i", "head.task", "data."))
     ]
-    main(
+    command(
         [
             "train",
             str(data),

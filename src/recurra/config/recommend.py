@@ -12,12 +12,20 @@ __all__ = ["RECOMMEND_DEFAULTS", "RECOMMEND_UNUSED", "RecommendSettings"]
 
 RECOMMEND_DEFAULTS: dict[str, Any] = {
     "head.task": "recommend",
-    "head.dropout": 0.3,
-    "embedding.dropout": 0.3,
+    "head.dropout": 0.4,
+    "embedding.dropout": 0.4,
     "encoder.cell": "gru",
     "encoder.bidirectional": False,
+    "optimizer.name": "adagrad_momentum",
+    "optimizer.learning_rate": 0.1,
+    "optimizer.momentum": 0.0,
+    "optimizer.embedding_factor": 1.0,
+    "optimizer.weight_decay": 0.0,
+    "schedule.name": "constant",
+    "schedule.warmup": 0.0,
     "training.batch_size": 32,
-    "training.epochs": 30,
+    "training.epochs": 20,
+    "training.clip_norm": 0.0,
 }
 """What a recommendation sets where the user sets nothing."""
 RECOMMEND_UNUSED = (
@@ -59,7 +67,7 @@ class RecommendSettings(Group):
     split: Literal["time", "leave_one_out"] = "time"
     """time: the latest clicks of all are held out, at one moment for everybody. leave_one_out: of each sequence of three clicks
     or more the last click is the test and the one before it the validation. Files that are given take the place of either."""
-    window: Positive = 16
+    window: Positive = 8
     """Steps of a batch: back-propagation through time ends at its edge, the state is carried over it."""
     loss: Literal["cross_entropy", "bpr_max", "top1_max"] = "cross_entropy"
     """cross_entropy: softmax over the items. bpr_max and top1_max: pairwise, weighted by the softmax of the negatives [loss]."""
