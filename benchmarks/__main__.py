@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, Parameter
 
+from benchmarks.forecasting import forecasting
 from benchmarks.gpu import gpu
 from benchmarks.recipes import recipes
 from benchmarks.recommendation import recommendation
@@ -16,6 +17,7 @@ app = App(
 )
 app.command(recipes)
 app.command(recurrences)
+app.command(forecasting)
 app.command(recommendation)
 app.command(gpu)
 

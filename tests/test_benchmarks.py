@@ -14,7 +14,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the benchmarks lie beside the package, not in it
 
-from benchmarks import recommendation  # noqa: E402
+from benchmarks import forecasting, recommendation  # noqa: E402
 from benchmarks.kernels import contenders, growth, memory, report, scan, streaming, timing, variants  # noqa: E402
 from benchmarks.kernels.cases import GATES, Case, Shape, Unable, count_flops, make_data, weight_bytes  # noqa: E402
 from benchmarks.kernels.contenders import OTHERS, ours, timed_call  # noqa: E402
@@ -376,3 +376,22 @@ def test_the_benchmark_of_recommendation_runs(tmp_path):
     assert [set(case["ratio"]) for case in found["training"]] == [{"plain PyTorch, 1 click", "recurra, 1 click", "recurra, 16 clicks"}]
     assert found["service"][0]["recall"] == 1.0
     assert found["service"][0]["top_20_ms"] > 0
+
+
+def test_training_on_windows_beside_a_plain_lstm():
+    """All read the same windows; the plain network and the one on our kernels go the same way; all learn."""
+    table = forecasting.draw_series(200, 2)
+    settings = forecasting._settings(24, 4, 8, 32)
+    calls = forecasting.training_steps(forecasting.prepare(table, settings), settings)
+    losses = {name: [call().item() for _ in range(40)] for name, call in calls.items()}
+    # Forty steps of Adam on gradients that differ by rounding (1e-6 of their size): each step moves a weight by at most 1e-3.
+    assert losses[forecasting.KERNELS] == pytest.approx(losses[forecasting.PLAIN], rel=1e-2)
+    for name, course in losses.items():
+        assert np.mean(course[-10:]) < np.mean(course[:10]), name
+
+
+def test_the_benchmark_of_forecasting_runs(tmp_path):
+    forecasting.forecasting(quick=True, output=tmp_path)
+    found = json.loads((tmp_path / "forecasting.json").read_text())
+    assert set(found["training"][0]["ratio"]) == {forecasting.PLAIN, forecasting.KERNELS, forecasting.SEGMENTS}
+    assert all(row["ms"] > 0 for row in found["service"])
