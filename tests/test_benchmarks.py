@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -366,7 +367,7 @@ def test_rows_of_plain_torch_go_through_every_session():
     steps = int(clicks.items.lengths.sum()) - 6
     found = [next(batches) for _ in range(steps)]
     pairs = {(int(a), int(b)) for item, answer, _ in found for a, b in zip(item, answer, strict=True)}
-    assert pairs == {(int(a), int(b)) for row in clicks.items for a, b in zip(row[:-1], row[1:], strict=True)}
+    assert pairs == {(int(a), int(b)) for row in clicks.items for a, b in itertools.pairwise(row)}
     assert found[0][2].tolist() == [True, True]
 
 

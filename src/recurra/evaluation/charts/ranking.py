@@ -10,7 +10,7 @@ from recurra.evaluation.charts.theme import GREY, HALF, SERIES, Records, axis, d
 
 __all__ = ["by_group", "recall_curve"]
 
-_DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
+_DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (4, 4), (1, 3), (10, 3), (3, 1))
 _HEIGHT = 320
 
 
@@ -57,16 +57,12 @@ def by_group(records: Records, *, title: str, groups: str, grey: str = "") -> st
 def _models(records: Records, grey: str = "") -> tuple[list[dict[str, Any]], alt.Color, alt.StrokeDash]:
     """The records with numbers for the models, and how these are drawn: names from the data are never fields or colours of their own."""
     models = list(dict.fromkeys(str(record["model"]) for record in records))
-    free = iter(SERIES)
-    colors = [GREY if model == grey else next(free) for model in models]
+    free = iter(zip(SERIES, _DASHES, strict=False))
+    looks = [(GREY, (1, 0)) if model == grey else next(free) for model in models]
     numbered = [{**record, "model": str(models.index(str(record["model"])))} for record in records]
     domain = [str(place) for place in range(len(models))]
-    legend = alt.Legend(title=None, labelExpr=lookup([shorten(model, 20) for model in models]), columns=3)
-    color = alt.Color("model:N", sort=None, scale=alt.Scale(domain=domain, range=colors), legend=legend)
-    dash = alt.StrokeDash(
-        "model:N",
-        sort=None,
-        scale=alt.Scale(domain=domain, range=[list(_DASHES[p % len(_DASHES)]) for p in range(len(models))]),
-        legend=None,
-    )
-    return numbered, color, dash
+    names = lookup([shorten(model, 20) for model in models])
+    legend = alt.Legend(title=None, labelExpr=names, columns=3, symbolType="stroke", symbolSize=160)
+    color = alt.Color("model:N", sort=None, scale=alt.Scale(domain=domain, range=[look[0] for look in looks]), legend=legend)
+    scale = alt.Scale(domain=domain, range=[list(look[1]) for look in looks])
+    return numbered, color, alt.StrokeDash("model:N", sort=None, scale=scale, legend=legend)

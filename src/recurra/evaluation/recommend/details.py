@@ -59,7 +59,7 @@ def ranking_results(
         by_known=_recall_by(rankings, known, _labels(_KNOWN), k),
         by_clicked=_recall_by(rankings, clicked, _labels(_CLICKED), k),
         shares=[
-            {"model": name, "group": f"{10 * tenth}–{10 * tenth + 10}%", "order": tenth, "value": share}
+            {"model": name, "group": f"{10 * tenth + 10}%", "order": tenth, "value": share}
             for name, values in shares.items()
             for tenth, share in enumerate(values)
         ],

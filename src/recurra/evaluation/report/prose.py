@@ -219,10 +219,10 @@ def known_sentence(results: RankingResults) -> str:
     if len(records) < 2:
         return ""
     first, last = records[0], records[-1]
-    step = "the first click of a session" if first["group"] == "1" else f"{first['group']} clicks"
+    known = "one click is known" if first["group"] == "1" else f"{first['group']} clicks are known"
     return (
-        f"The item that came next is among the first {results.k} of {per_cent(float(first['value']))} of the clicks after {step}, "
-        f"and of {per_cent(float(last['value']))} where {last['group']} clicks are known."
+        f"The item that came next is among the first {results.k} in {per_cent(float(first['value']))} of the cases where {known}, "
+        f"and in {per_cent(float(last['value']))} of those where {last['group']} are."
     )
 
 

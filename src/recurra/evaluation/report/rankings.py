@@ -38,7 +38,7 @@ def ranking_view(report: Report) -> dict[str, Any]:
             "shares": charts.by_group(
                 [record for record in named["shares"] if record["order"] >= _tail(results)],
                 title=f"share of the first {results.k}",
-                groups="items by popularity, the most popular tenth on the right",
+                groups="items up to this popularity percentile",
                 grey=answers,
             ),
         },

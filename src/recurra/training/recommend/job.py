@@ -68,7 +68,10 @@ class RecommendJob(Job[Prepared, RecommendNetwork]):
         def validate(outputs: Iterator[tuple[Any, Any]]) -> dict[str, float]:
             found = np.concatenate([answered.ranks for answered, _ in outputs if isinstance(answered, Answered)])
             nothing = np.zeros((len(found), 0), np.int64)
-            return ranking_metrics(Ranking(found, None, nothing, np.zeros(len(found), np.int64), np.arange(len(found))))
+            metrics = ranking_metrics(Ranking(found, None, nothing, np.zeros(len(found), np.int64), np.arange(len(found))))
+            chosen = self.settings.training.monitor
+            shown = [chosen if chosen in metrics else network.head.monitor, "recall_at_20", "mrr_at_20"]
+            return {name: metrics[name] for name in dict.fromkeys([*shown, *metrics])}
 
         loader = StreamLoader(prepared.train, prepared.items, self.settings)
         self.warn_of_few_steps(len(loader))
