@@ -49,6 +49,15 @@ def test_given_files_are_the_parts() -> None:
         recommender(table, validation=clicks(6, seed=1), settings=LEAVE_ONE_OUT)
 
 
+def test_with_nothing_held_out_everything_trains(tmp_path: Path) -> None:
+    found = recommender(
+        settings={"data.validation_share": 0.0, "data.test_share": 0.0, "training.epochs": 1}, output=tmp_path / "model"
+    ).run
+    assert found["data"]["rows"] == {"train": len(clicks())}
+    assert (found["metrics"], found["training"]["monitor"]) == ({}, "train_loss")
+    assert (tmp_path / "model" / "model.json").is_file()
+
+
 def test_copied_sessions_are_told() -> None:
     lines: list[str] = []
     found = recommender(clicks(), test=clicks()[:8], validation=clicks(6, seed=1), show=lines.append).run

@@ -84,7 +84,7 @@ def build_optimizer(
     sparse, matrices, decayed, plain, tables = _partition(network, muon=settings.name == "muon")
     if sparse and settings.name not in SPARSE:
         raise SettingsError(
-            f"optimizer.name={settings.name!r} has no form for embedding.sparse=true: use one of {', '.join(SPARSE)}, or set embedding.sparse=false."
+            f"optimizer.name={settings.name!r} has no form for embedding.sparse=true: use one of {', '.join(SPARSE)}, or set embedding.sparse=false (for a recommendation recommend.negatives=all)."
         )
     if settings.name == "muon" and not matrices:
         raise SettingsError("optimizer.name='muon' updates the matrices of recurrent layers, and this network has none: use adamw.")

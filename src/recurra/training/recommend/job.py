@@ -91,8 +91,8 @@ class RecommendJob(Job[Prepared, RecommendNetwork]):
         with self.timings.stage("evaluate"):
             model = Recommender(self.settings, prepared.items, network=network.cpu())
             measured = measure(model, prepared)
-        part, values = list(measured.metrics.items())[-1]
-        for name in ("recall_at_10", "ndcg_at_10", "recall_at_20", "mrr_at_20"):
+        part, values = next(reversed(measured.metrics.items()), ("", {}))
+        for name in ("recall_at_10", "ndcg_at_10", "recall_at_20", "mrr_at_20") if values else ():
             between = f" ({values[f'{name}_low']:.4f} to {values[f'{name}_high']:.4f})" if f"{name}_low" in values else ""
             self.say(f"{part} {name}: {values[name]:.4f}{between}")
         baselines = fill_run(model, prepared, result, measured, timings=self.timings)
