@@ -41,7 +41,7 @@ from recurra.cells import (
 )
 from recurra.config import Settings, load_settings
 from recurra.features import CategoryFeature, NumberFeature, TextFeature, TokensFeature
-from recurra.heads import ClassifyHead, LabelsHead, RegressHead
+from recurra.heads import ClassifyHead, LabelsHead, RegressHead, TagHead
 from recurra.kernels import (
     LayerNormGRUWeights,
     LayerNormLSTMWeights,
@@ -75,6 +75,7 @@ from recurra.layers import (
     MaxPooling,
     MeanPooling,
     Regularization,
+    Spelling,
     Stack,
     StepDropout,
     TokenNgrams,
@@ -95,6 +96,7 @@ __all__ = [
     "LeakyCell",
     "SCANS",
     "SCAN_CELLS",
+    "TAGS",
     "Stacking",
 ]
 
@@ -283,6 +285,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "token n-grams": lambda: TokenNgrams(2, 50, F),
     "step dropout": lambda: StepDropout(0.5),
     "conditional random field": lambda: LinearChainCRF(4),
+    "spelling": lambda: Spelling(50, 9, way="recurrent", size=F),
     "variational dropout": lambda: VariationalDropout(0.5),
     "torch.nn.LSTM's drop-in": partial(LSTM, F, H),
     "torch.nn.GRU's drop-in": partial(GRU, F, H),
@@ -322,6 +325,10 @@ FEATURES: dict[str, Column] = {
     "text of numbers": Column(TextFeature, NUMBERS, {}, None),
     "tokens": Column(TokensFeature, pl.Series([["a", "b"], ["new york"], None, [], ["b"]]), {}, None),
     "tokens of a string": Column(TokensFeature, TEXTS, {}, None),
+    "tokens that are tagged": Column(TokensFeature, TEXTS, {"tag.tokens": "column", "tag.cut": "word", "tag.character_size": 3}, None),
+    "tokens that are tagged, n-grams": Column(
+        TokensFeature, TEXTS, {"tag.tokens": "column", "tag.cut": "character", "tag.characters": "ngrams", "tag.shape": False}, None
+    ),
     "category": Column(CategoryFeature, pl.Series(["x", "y", "x", None, "z"]), {}, None),
     "category of truth values": Column(CategoryFeature, pl.Series([True, False, None]), {}, None),
     "number": Column(NumberFeature, NUMBERS, {}, float("inf")),
@@ -340,3 +347,14 @@ HEADS: dict[str, Column] = {
     "regress": Column(RegressHead, pl.Series([1.0, 2.0, 4.0, -3.0, 9.0]), {}, float("inf")),
     "regress, strings": Column(RegressHead, pl.Series(["1", "2.5", "-4"]), {}, "many"),
 }
+
+TAGGED = {"head.task": "tag", "tag.tokens": "tokens", "tag.cut": "word"}
+
+TAGS: dict[str, Column] = {
+    "tag, spans": Column(TagHead, pl.Series([["B-PER", "I-PER"], ["O", "B-LOC", "O"], [], ["B-PER", "B-LOC"]]), TAGGED, ["PERSON"]),
+    "tag, one token spans": Column(
+        TagHead, pl.Series([["S-PER"], ["B-PER", "E-PER"], ["O"]]), {**TAGGED, "tag.scheme": "bio"}, ["O", None]
+    ),
+    "tag, parts of speech": Column(TagHead, pl.Series(["NN VB", "", "NN", "DT NN"]), TAGGED, None),
+}
+"""Heads with an output for each step."""

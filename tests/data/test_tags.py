@@ -86,7 +86,7 @@ def test_spans_written_are_the_spans_read(rows: list[list[tuple[int, int]]], nam
 def test_schemes_are_told_apart(rows: list[str], name: str, letters: str) -> None:
     scheme = TagScheme.detect([row.split() for row in rows])
     assert (scheme.name, scheme.letters) == (name, letters)
-    assert all(scheme.knows(tag) for row in rows for tag in row.split())
+    assert all(scheme.fits(tag) for row in rows for tag in row.split())
 
 
 @pytest.mark.parametrize(

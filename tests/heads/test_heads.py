@@ -26,7 +26,7 @@ def fitted(task: str, **settings: object) -> Head:
     )
 
 
-@pytest.mark.parametrize("task", HEADS)
+@pytest.mark.parametrize("task", TARGETS)
 def test_json_brings_the_head_back(task: str) -> None:
     head = fitted(task)
     again = type(head).from_state("y", json.loads(json.dumps(head.state())), load_settings().head)
@@ -35,7 +35,7 @@ def test_json_brings_the_head_back(task: str) -> None:
     assert again.predict(outputs).equals(head.predict(outputs))
 
 
-@pytest.mark.parametrize("task", HEADS)
+@pytest.mark.parametrize("task", TARGETS)
 def test_a_row_without_target_brings_no_loss(task: str) -> None:
     head = fitted(task)
     outputs = torch.randn(4, head.output_size, dtype=torch.float64, requires_grad=True)

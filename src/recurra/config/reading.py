@@ -41,6 +41,7 @@ _AS_WRITTEN = (
     "recommend.session",
     "recommend.item",
     "recommend.attributes",
+    "tag.tokens",
     "training.monitor",
     "logging.wandb",
     "logging.mlflow",

@@ -10,6 +10,7 @@ from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingS
 from recurra.config.language import LanguageSettings
 from recurra.config.network import EncoderSettings, HeadSettings
 from recurra.config.recommend import RecommendSettings
+from recurra.config.tag import TagSettings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 
 __all__ = ["Settings"]
@@ -34,6 +35,7 @@ class Settings(Group):
     logging: LoggingSettings = LoggingSettings()
     forecast: ForecastSettings = ForecastSettings()
     language: LanguageSettings = LanguageSettings()
+    tag: TagSettings = TagSettings()
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

@@ -9,6 +9,7 @@ from recurra.config.forecast import FORECAST_DEFAULTS, FORECAST_UNUSED
 from recurra.config.language import LANGUAGE_DEFAULTS, LANGUAGE_UNUSED
 from recurra.config.recommend import RECOMMEND_DEFAULTS, RECOMMEND_UNUSED
 from recurra.config.settings import Settings
+from recurra.config.tag import TAG_DEFAULTS, TAG_UNUSED
 
 __all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "target_settings", "task_of"]
 
@@ -16,13 +17,15 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
     "forecast": FORECAST_DEFAULTS,
     "language": LANGUAGE_DEFAULTS,
     "recommend": RECOMMEND_DEFAULTS,
+    "tag": TAG_DEFAULTS,
 }
 """By task, settings that replace the defaults of their groups."""
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("classify", "labels", "regress"), ("forecast", "language", "recommend")),
-    "forecast": (*FORECAST_UNUSED, "language", "recommend"),
-    "language": LANGUAGE_UNUSED,
-    "recommend": (*RECOMMEND_UNUSED, "language"),
+    **dict.fromkeys(("classify", "labels", "regress"), ("forecast", "language", "recommend", "tag")),
+    "forecast": (*FORECAST_UNUSED, "language", "recommend", "tag"),
+    "language": (*LANGUAGE_UNUSED, "tag"),
+    "recommend": (*RECOMMEND_UNUSED, "language", "tag"),
+    "tag": TAG_UNUSED,
 }
 """By task, settings and groups of them that it does not read; any other value there than the default is refused."""
 

@@ -49,7 +49,11 @@ def word_dropout(rows: Ragged, share: float, generator: np.random.Generator) -> 
     Source: Iyyer et al. 2015, section 3.2 (where the token is removed; here the length stays).
     """
     dropped = generator.random(len(rows.values)) < share
-    return Ragged(np.where(dropped, rows.values.dtype.type(UNKNOWN), rows.values), rows.offsets)
+    if rows.values.ndim == 1:
+        return Ragged(np.where(dropped, rows.values.dtype.type(UNKNOWN), rows.values), rows.offsets)
+    values = np.array(rows.values)
+    values[dropped, 0] = UNKNOWN  # what stands beside a token's number, its spelling, stays
+    return Ragged(values, rows.offsets)
 
 
 def swap(rows: Ragged, share: float, generator: np.random.Generator) -> Ragged:

@@ -14,11 +14,13 @@ import torch
 
 from recurra.data.batch import Batch, Sequence
 from recurra.data.buckets import LengthBuckets
-from recurra.data.store import Array, Ragged
+from recurra.data.store import Array, Ragged, Rows
 from recurra.shapes import Tensor
 
 __all__ = ["Loader", "Noise"]
 
+MISSING = -1
+"""What fills targets up to the longest of a batch."""
 Noise = Callable[[Ragged, np.random.Generator], Ragged]
 """What an `Augmentation` is to the loader."""
 
@@ -33,7 +35,7 @@ class Loader:
     Args:
         inputs: by feature name, `Ragged` for a sequence feature, (N, ...) numbers for a static one.
         buckets: which rows make a batch.
-        targets: by head name, (N, ...) numbers.
+        targets: by head name, (N, ...) numbers, or `Ragged` numbers, which are padded with `MISSING`.
         rows: (M,) the rows of the columns that the buckets' numbers stand for (one part of a split); all when not given.
         augment: noise by feature name.
         prefetch: batches made ahead.
@@ -48,7 +50,7 @@ class Loader:
         inputs: Mapping[str, Ragged | Array],
         buckets: LengthBuckets,
         *,
-        targets: Mapping[str, Array] | None = None,
+        targets: Mapping[str, Rows] | None = None,
         rows: npt.NDArray[np.int64] | None = None,
         augment: Mapping[str, Noise] | None = None,
         prefetch: int = 4,
@@ -128,12 +130,16 @@ class Loader:
                 inputs[name] = Sequence(_tensor(values), torch.from_numpy(lengths))
             else:
                 inputs[name] = _tensor(column[rows])
-        targets = {name: _tensor(target[rows]) for name, target in self._targets.items()}
+        targets = {name: _target(target, rows) for name, target in self._targets.items()}
         return Batch(inputs, targets, torch.from_numpy(np.array(rows, np.int64)))
 
     def _generator(self, epoch: int, position: int, feature: int) -> np.random.Generator:
         number = position * self.buckets.processes + self.buckets.rank
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.buckets.seed, epoch, number, feature])))
+
+
+def _target(column: Rows, rows: npt.NDArray[np.int64]) -> Tensor:
+    return _tensor(column.rows(rows, fill=MISSING)[0] if isinstance(column, Ragged) else column[rows])
 
 
 def _tensor(array: Array) -> Tensor:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from recurra.errors import DataError
 
-__all__ = ["Array", "Ragged", "Store", "StoreWriter"]
+__all__ = ["Array", "Ragged", "Rows", "Store", "StoreWriter", "join_rows", "take_rows"]
 
 Array = npt.NDArray[Any]
 FORMAT = 1
@@ -93,6 +93,21 @@ class Ragged:
     def rows(self, rows: npt.ArrayLike, *, fill: float | int = 0) -> tuple[Array, npt.NDArray[np.int64]]:
         """The chosen rows side by side: `take` and then `pad`."""
         return self.take(rows).pad(fill)
+
+
+Rows = Array | Ragged
+"""A column: an entry a row of one shape, or of different lengths."""
+
+
+def take_rows(column: Rows, rows: npt.ArrayLike) -> Rows:
+    """The chosen rows of a column, in the order given."""
+    return column.take(rows) if isinstance(column, Ragged) else column[np.asarray(rows)]
+
+
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts (at least one), one after another."""
+    ragged = [part for part in parts if isinstance(part, Ragged)]
+    return Ragged.concatenate(ragged) if ragged else np.concatenate([part for part in parts if not isinstance(part, Ragged)])
 
 
 def offsets_of(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -22,8 +22,10 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OUTSIDE", "Scheme", "Spans", "TagScheme", "split_tag"]
+__all__ = ["OUTSIDE", "UNKNOWN_KIND", "Scheme", "Spans", "TagScheme", "split_tag"]
 
+UNKNOWN_KIND = "(not in training)"
+"""Name of all kinds that a scheme does not have."""
 Scheme = Literal["bio", "iob1", "bioes", "none"]
 """How tags write down spans."""
 OUTSIDE = "O"
@@ -74,6 +76,7 @@ class TagScheme:
     def detect(cls, rows: Iterable[Sequence[str]]) -> Self:
         """The scheme that rows of tags follow, its kinds in alphabetical order.
 
+        Where half of the different tags or more are of no scheme, the scheme is none; fewer are slips, which `fits` tells.
         Tags with E, L, S or U are bioes. All others are bio, or iob1 where spans begin with I and B stands only where it must.
         """
         seen: set[str] = set()
@@ -89,13 +92,18 @@ class TagScheme:
                     needless += now[0] == B and not goes_on
                 before = now
         parsed = [split_tag(tag) for tag in seen]
-        if any(each is None for each in parsed) or not any(each and each[0] != O for each in parsed):
+        strange = sum(each is None for each in parsed)
+        if 2 * strange >= len(parsed) or not any(each and each[0] != O for each in parsed):
             return cls("none", tuple(sorted(seen)))
         kinds = tuple(sorted({each[1] for each in parsed if each is not None and each[0] != O}))
         if not any(each and each[0] in (E, S) for each in parsed):
             return cls("iob1" if loose_starts and not needless else "bio", kinds)
-        written = {tag.partition("-")[0] for tag in seen}
+        written = {tag.partition("-")[0] for tag in seen if split_tag(tag)}
         return cls("bioes", kinds, "OB" + ("M" if "M" in written else "I") + ("LU" if written & {"L", "U"} else "ES"))
+
+    def with_unknown(self) -> Self:
+        """The same with one kind more, `UNKNOWN_KIND`, for tags of kinds that are not among these."""
+        return type(self)(self.name, (*self.kinds, UNKNOWN_KIND), self.letters)
 
     def in_scheme(self, name: Scheme) -> Self:
         """The same kinds in another scheme."""
@@ -126,12 +134,9 @@ class TagScheme:
     def _kind_of(self) -> Numbers:
         return np.array([-1, *(number for number in range(len(self.kinds)) for _ in self._places)])
 
-    def knows(self, tag: str) -> bool:
-        """Whether a tag is one of these kinds, in any letters of any scheme."""
-        if self.name == "none":
-            return tag in self._places_of_names
-        parsed = split_tag(tag)
-        return parsed is not None and (parsed[0] == O or parsed[1] in self._places_of_names)
+    def fits(self, tag: str | None) -> bool:
+        """Whether a tag is written as those of a scheme are, in any letters, be its kind among these or not; any tag of scheme none."""
+        return tag is not None and (self.name == "none" or split_tag(tag) is not None)
 
     @cached_property
     def _places_of_names(self) -> dict[str, int]:
@@ -141,13 +146,15 @@ class TagScheme:
         """Numbers of tags of any scheme, each read as `conlleval` reads it and written in this scheme.
 
         Args:
-            tags: of all rows, end to end; all are known.
+            tags: of all rows, end to end; all fit. Those of a kind that is not among these get the numbers of one kind more.
             offsets: (N + 1,) where each row begins.
         """
         if self.name == "none":
-            return np.fromiter((self._places_of_names[tag] for tag in tags), np.int64, len(tags))
+            return np.fromiter((self._places_of_names.get(tag, len(self.kinds)) for tag in tags), np.int64, len(tags))
         found = {tag: split_tag(tag) or (O, "") for tag in set(tags)}
-        numbered = {tag: (letter, self._places_of_names[kind] if letter else -1) for tag, (letter, kind) in found.items()}
+        numbered = {
+            tag: (letter, self._places_of_names.get(kind, len(self.kinds)) if letter else -1) for tag, (letter, kind) in found.items()
+        }
         both = np.array([numbered[tag] for tag in tags], np.int64).reshape(-1, 2)
         return self.write(_spans(both[:, 0], both[:, 1], offsets), offsets)
 

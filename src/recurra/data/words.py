@@ -17,13 +17,34 @@ import polars as pl
 from recurra.config import TextSettings
 from recurra.errors import MissingDependency
 
-__all__ = ["WORD_START", "Kind", "Texts", "TokenRows", "Words", "blocks", "cut", "detect", "jieba_module", "listed", "normalize", "series"]
+__all__ = [
+    "WORD_START",
+    "Kind",
+    "Texts",
+    "TokenRows",
+    "Words",
+    "Cut",
+    "as_tokens",
+    "blocks",
+    "cut",
+    "cut_tokens",
+    "detect",
+    "jieba_module",
+    "listed",
+    "normalize",
+    "places",
+    "series",
+]
 
 Texts = Sequence[str | None] | pl.Series
 """A chunk of texts; a missing text counts as empty."""
 TokenRows = Sequence[Sequence[str | None] | None] | pl.Series
 """A chunk of rows that are lists of tokens already; a missing row counts as empty, a missing token as unknown."""
 Kind = Literal["word", "character", "bpe", "whitespace", "jieba", "tokens"]
+
+Cut = Literal["whitespace", "word", "character"]
+"""How `cut_tokens` cuts: at blanks; runs of letters and every other sign alone; every character that is no blank."""
+_CUTS = {"whitespace": r"\S+", "word": r"\w+|[^\w\s]", "character": r"\S"}
 
 WORD_START = "▁"
 """Stands for the blank before a word in byte-pair pieces."""
@@ -112,6 +133,31 @@ def listed(rows: TokenRows, settings: TextSettings) -> Words:
             lists = pl.Series(repaired, dtype=kind)
     words = _words(lists, settings)
     return Words(normalize(words.flat.fill_null(""), settings), words.counts)
+
+
+def cut_tokens(texts: pl.Series, kind: Cut) -> pl.Series:
+    """Lists of the tokens of texts as they stand there, nothing normalized; `places` finds them again. A missing text stays missing."""
+    return texts.cast(pl.String).str.extract_all(_CUTS[kind])
+
+
+def as_tokens(values: pl.Series, kind: Cut = "whitespace") -> pl.Series:
+    """A column as lists of tokens: lists as they are, strings cut."""
+    if isinstance(values.dtype, (pl.List, pl.Array)):
+        return values.cast(pl.List(pl.String))
+    return cut_tokens(values, kind)
+
+
+def places(text: str, tokens: Iterable[str]) -> list[tuple[int, int]]:
+    """Where the tokens of `cut_tokens` stand in their text: `text[start:end]` is the token.
+
+    Between two tokens there are only blanks, which no token holds, so the next place where the token's letters stand is its own.
+    """
+    found, position = [], 0
+    for token in tokens:
+        start = text.index(token, position)
+        position = start + len(token)
+        found.append((start, position))
+    return found
 
 
 def _words(lists: pl.Series, settings: TextSettings) -> Words:

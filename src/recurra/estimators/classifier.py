@@ -105,7 +105,9 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):  # type: ignore[
     def predict_proba(self, X: Any) -> np.ndarray:
         """(N, C) probabilities in the order of `classes_`; of several labels each for itself. Raises as `predict` does."""
         outputs = self._outputs(X)
-        return self._by_class(self.model_.head.probabilities(outputs), missing=0.0)
+        head = self.model_.head
+        assert isinstance(head, (ClassifyHead, LabelsHead))
+        return self._by_class(head.probabilities(outputs), missing=0.0)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """(N, C) outputs before the softmax (the sigmoid of several labels); with two classes (N,), their difference. Raises as `predict` does."""

@@ -226,6 +226,8 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn ha
         start = 0
         for frame in table.chunks(size=CHUNK):
             usable_rows(table, frame, range(start, start + len(frame)), columns=model.features, on_error="fail")
-            parts.append(run_network(model.network, encode_columns(frame, model.features), model.settings.training))
+            found = run_network(model.network, encode_columns(frame, model.features), model.settings.training)
+            assert isinstance(found, np.ndarray)
+            parts.append(found)
             start += len(frame)
         return np.concatenate(parts)

@@ -10,6 +10,7 @@ from sklearn.utils import check_consistent_length
 
 from recurra.estimators.estimator import RecurrentEstimator
 from recurra.estimators.targets import number_target
+from recurra.heads import RegressHead
 
 __all__ = ["RecurrentRegressor"]
 
@@ -55,4 +56,6 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):  # type: ignore[mi
             ValueError: X is not of the form that `fit` got.
         """
         outputs = self._outputs(X)
-        return self.model_.head.probabilities(outputs)
+        head = self.model_.head
+        assert isinstance(head, RegressHead)
+        return head.probabilities(outputs)

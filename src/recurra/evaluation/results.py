@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["MAIN_METRIC", "ErrorExample", "Result", "Task"]
 
-Task = Literal["classify", "labels", "regress", "forecast", "recommend"]
+Task = Literal["classify", "labels", "regress", "forecast", "recommend", "tag", "token"]
 
 MAIN_METRIC: Mapping[Task, str] = {
     "classify": "accuracy",
@@ -16,6 +16,8 @@ MAIN_METRIC: Mapping[Task, str] = {
     "regress": "rmse",
     "forecast": "mase",
     "recommend": "recall_at_20",
+    "tag": "f1",
+    "token": "token_accuracy",
 }
 """The metric that headlines a task, selects its model and decides whether the network pays."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import polars as pl
 import torch
 from torch import nn
@@ -16,10 +17,13 @@ from recurra.data.batch import Sequence
 from recurra.data.store import Ragged
 from recurra.data.tokenize import Tokenizer
 from recurra.data.vectors import read_vectors
+from recurra.data.words import Cut, as_tokens
 from recurra.features.feature import Feature
+from recurra.features.spelling import CHARACTERS, SHAPES, spell
 from recurra.layers.dropout import StepDropout
 from recurra.layers.embedding import Embedding
 from recurra.layers.hashed import CharacterNgrams, TokenNgrams
+from recurra.layers.spelling import Spelling
 from recurra.shapes import Float, Tensor
 
 __all__ = ["TextFeature", "TokenEmbedding", "TokensFeature"]
@@ -42,9 +46,10 @@ class TokenEmbedding(nn.Module):
         tokens: the vocabulary by number.
         kind: of the tokenizer; decides which n-grams "auto" adds.
         settings: of the embedding.
+        spelling: what is put beside the token's vector where a token is several numbers, (B, T, 1 + K): its own, and its spelling's.
     """
 
-    def __init__(self, tokens: Many[str], kind: str, settings: EmbeddingSettings) -> None:
+    def __init__(self, tokens: Many[str], kind: str, settings: EmbeddingSettings, *, spelling: Spelling | None = None) -> None:
         super().__init__()
         size, start, sparse = settings.size, settings.init_range, settings.sparse
         self.output_size = size
@@ -61,13 +66,19 @@ class TokenEmbedding(nn.Module):
             self.ngrams.append(CharacterNgrams(tokens, buckets, size, lengths=lengths, init_range=start, sparse=sparse))
         if order > 1:
             self.ngrams.append(TokenNgrams(order, buckets, size, init_range=start, sparse=sparse))
+        self.spelling = spelling
+        if spelling is not None:
+            self.output_size += spelling.output_size
         self.dropout = StepDropout(settings.dropout)
 
     def forward(self, sequence: Sequence) -> Float[Tensor, "B T F"]:
         """The vectors of a batch's tokens; what stands in the padding means nothing."""
-        vectors: Tensor = self.embedding(sequence.values)
+        tokens = sequence.values if self.spelling is None else sequence.values[..., 0]
+        vectors: Tensor = self.embedding(tokens)
         for table in self.ngrams:
-            vectors = vectors + table(sequence.values)
+            vectors = vectors + table(tokens)
+        if self.spelling is not None:
+            vectors = torch.cat([vectors, self.spelling(sequence.values[..., 1:])], dim=-1)
         dropped: Tensor = self.dropout(vectors)
         return dropped
 
@@ -131,18 +142,56 @@ class TextFeature(Feature):
 
 
 class TokensFeature(TextFeature):
-    """Lists of tokens cut by the user: each list item is one token; a string is cut at blanks."""
+    """Lists of tokens cut by the user: each list item is one token; a string is cut.
+
+    Args:
+        name: the column.
+        tokenizer: fitted on the training rows.
+        cut: how a string is cut.
+        spelt: a token is also its shape and its characters, so that its encoded rows are (S, 1 + K).
+    """
 
     type: ClassVar[ColumnType] = "tokens"
 
+    def __init__(self, name: str, tokenizer: Tokenizer, *, cut: Cut = "whitespace", spelt: bool = False) -> None:
+        super().__init__(name, tokenizer)
+        self.cut = cut
+        self.spelt = spelt
+
     @classmethod
     def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
-        """Fit the vocabulary; see `Feature.fit`."""
-        return cls(name, Tokenizer.fit_tokens((as_tokens(chunk) for chunk in values), settings.text))
+        """Fit the vocabulary; see `Feature.fit`. The column that tags belong to is cut as `tag.cut` says, and spelt."""
+        tagged = name == settings.tag.tokens and settings.tag.cut != "auto"
+        cut: Cut = settings.tag.cut if tagged and settings.tag.cut != "auto" else "whitespace"
+        tokenizer = Tokenizer.fit_tokens((as_tokens(chunk, cut) for chunk in values), settings.text)
+        return cls(name, tokenizer, cut=cut, spelt=tagged)
 
     def encode(self, values: pl.Series) -> Ragged:
         """Token numbers of each list; a missing list has none."""
-        return self.tokenizer.encode_tokens(as_tokens(values))
+        tokens = as_tokens(values, self.cut)
+        numbers = self.tokenizer.encode_tokens(tokens)
+        if not self.spelt:
+            return numbers
+        flat = tokens.drop_nulls().list.head(self.tokenizer.settings.max_length).explode(empty_as_null=False)
+        return Ragged(np.concatenate([numbers.values[:, None], spell(flat)], axis=1), numbers.offsets, numbers.truncated)
+
+    def build(self, settings: Settings) -> TokenEmbedding:
+        """As that of text; beside it the spelling, where the tokens are tagged and any is wanted."""
+        chosen = settings.tag
+        spelling = None
+        if self.spelt:
+            spelling = Spelling(CHARACTERS, SHAPES if chosen.shape else 0, way=chosen.characters, size=chosen.character_size)
+        return TokenEmbedding(self.tokenizer.tokens, self.tokenizer.kind, settings.embedding, spelling=spelling)
+
+    def state(self) -> dict[str, Any]:
+        """The tokenizer as JSON text, the cut, and whether tokens are spelt."""
+        return {**super().state(), "cut": self.cut, "spelt": self.spelt}
+
+    @classmethod
+    def from_state(cls, name: str, state: Mapping[str, Any]) -> Self:
+        """The feature that `state()` described."""
+        tokenizer = Tokenizer.from_json(state["tokenizer"])
+        return cls(name, tokenizer, cut=state.get("cut", "whitespace"), spelt=state.get("spelt", False))
 
 
 def as_texts(values: pl.Series) -> pl.Series:
@@ -151,10 +200,3 @@ def as_texts(values: pl.Series) -> pl.Series:
         rows = [None if row is None else " ".join(str(item) for item in row if item is not None) for row in values.to_list()]
         return pl.Series(values.name, rows, dtype=pl.String)
     return values.cast(pl.String)
-
-
-def as_tokens(values: pl.Series) -> pl.Series:
-    """A column as lists of tokens; a string is cut at blanks."""
-    if isinstance(values.dtype, (pl.List, pl.Array)):
-        return values.cast(pl.List(pl.String))
-    return values.cast(pl.String).str.extract_all(r"\S+")

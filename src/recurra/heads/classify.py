@@ -11,7 +11,7 @@ import torch
 
 from recurra.config import HeadSettings, Settings
 from recurra.errors import DataError, SettingsError, nearest
-from recurra.heads.head import Head
+from recurra.heads.head import RowHead
 from recurra.heads.label_set import LabelSet
 from recurra.metrics.classification import classification_metrics
 from recurra.metrics.intervals import classification_intervals
@@ -23,7 +23,7 @@ MISSING = -1
 """Number of a target that is not there; such rows bring no loss."""
 
 
-class ClassifyHead(Head):
+class ClassifyHead(RowHead):
     r"""One class a row: \(p = \mathrm{softmax}(o)\), loss \(-\sum_c w_y q_c \log p_c\).
 
     The smoothed target is \(q_c = (1 - \epsilon)[c = y] + \epsilon / C\); the mean over a batch is weighted by
@@ -36,7 +36,7 @@ class ClassifyHead(Head):
     """
 
     task: ClassVar[str] = "classify"
-    monitor: ClassVar[str] = "accuracy"
+    monitor = "accuracy"
 
     def __init__(self, name: str, labels: LabelSet, settings: HeadSettings) -> None:
         super().__init__(name)
@@ -96,7 +96,7 @@ class ClassifyHead(Head):
         result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
         return result
 
-    def predict(self, outputs: np.ndarray, *, top: int | None = None) -> pl.DataFrame:
+    def predict(self, outputs: np.ndarray, *, top: int | None = None, rows: pl.DataFrame | None = None) -> pl.DataFrame:  # noqa: ARG002
         """Columns `label`, `probability`, and with `top` also `top_labels`, `top_probabilities`."""
         probabilities = self.probabilities(outputs)
         values = self.labels.values()

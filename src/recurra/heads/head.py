@@ -15,9 +15,11 @@ import polars as pl
 from torch import nn
 
 from recurra.config import HeadSettings, Settings
+from recurra.data.batch import Batch
+from recurra.data.store import Rows
 from recurra.shapes import Float, Tensor
 
-__all__ = ["Head", "OutputLayer"]
+__all__ = ["Head", "OutputLayer", "RowHead"]
 
 
 class OutputLayer(nn.Module):
@@ -35,8 +37,8 @@ class OutputLayer(nn.Module):
         self.hidden = nn.Linear(input_size, settings.hidden_size) if settings.hidden_size else None
         self.output = nn.Linear(settings.hidden_size or input_size, output_size)
 
-    def forward(self, vectors: Float[Tensor, "B F"]) -> Float[Tensor, "B C"]:
-        """The outputs of each row."""
+    def forward(self, vectors: Float[Tensor, "*B F"]) -> Float[Tensor, "*B C"]:
+        """The outputs of each row, or of each step of each row."""
         vectors = self.dropout(vectors)
         if self.hidden is not None:
             vectors = self.dropout(nn.functional.gelu(self.hidden(vectors)))
@@ -51,10 +53,12 @@ class Head(ABC):
         task: its name in `head.task`.
         monitor: the validation metric that selects the model when none is named.
         name: the target column.
+        steps: the sequence column for each of whose steps there is an output; None for one output a row.
     """
 
     task: ClassVar[str]
-    monitor: ClassVar[str]
+    monitor: str
+    steps: str | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -68,18 +72,17 @@ class Head(ABC):
             DataError: the targets do not make a task (one class only, no number).
         """
 
-    @property
-    @abstractmethod
-    def output_size(self) -> int:
-        """C, the outputs of the network."""
-
     @abstractmethod
     def problems(self, values: pl.Series) -> dict[int, str]:
         """What is wrong with a target, by its 0-based place: a label that the training rows do not have. Missing ones are no problem."""
 
+    def row_problems(self, frame: pl.DataFrame) -> dict[int, str]:
+        """As `problems`, for rows with all their columns."""
+        return self.problems(frame[self.name])
+
     @abstractmethod
-    def encode(self, values: pl.Series) -> np.ndarray:
-        """Targets as an array, (N,) or (N, C). A missing target, and one with a problem, is -1 or NaN and brings no loss."""
+    def encode(self, values: pl.Series) -> Rows:
+        """Targets as arrays, an entry a row. A missing target, and one with a problem, brings no loss."""
 
     @classmethod
     def missing(cls, values: pl.Series) -> pl.Series:
@@ -96,28 +99,43 @@ class Head(ABC):
         return pl.repeat(False, len(values), eager=True)
 
     @abstractmethod
-    def loss(self, outputs: Float[Tensor, "B C"], targets: Tensor) -> Float[Tensor, ""]:
-        """Mean loss of the batch's rows."""
+    def build(self, size: int, settings: Settings) -> nn.Module:
+        """The module from the network's vectors, of so many features, to the head's outputs."""
 
     @abstractmethod
-    def predict(self, outputs: np.ndarray, *, top: int | None = None) -> pl.DataFrame:
-        """Outputs (N, C) as a table of predictions, one row each.
+    def batch_loss(self, layer: nn.Module, outputs: Any, batch: Batch) -> Float[Tensor, ""]:
+        """Mean loss of a batch.
 
         Args:
-            outputs: of the network.
-            top: also the `top` most probable labels and their probabilities, as lists.
+            layer: that of `build`.
+            outputs: what it gave for the batch.
+            batch: with the encoded targets under the head's name.
         """
 
     @abstractmethod
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """What metrics and reports take: (N, C) probabilities; the predicted number (N,) for a regression."""
+    def results(self, layer: nn.Module, outputs: Any, batch: Batch) -> Rows:
+        """The outputs of a batch in evaluation mode as arrays, an entry a row: what `predict` and `metrics` take."""
 
     @abstractmethod
-    def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Metrics of outputs (N, C) against encoded targets, by name."""
+    def nothing(self) -> Rows:
+        """The results of no rows."""
 
     @abstractmethod
-    def intervals(self, outputs: np.ndarray, targets: np.ndarray, settings: Settings) -> dict[str, tuple[float, float]]:
+    def predict(self, outputs: Any, *, top: int | None = None, rows: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Results as a table of predictions, one row each.
+
+        Args:
+            outputs: results of the network.
+            top: also the `top` most probable labels and their probabilities, as lists.
+            rows: what the predictions are for, where a prediction speaks of it (spans of a text).
+        """
+
+    @abstractmethod
+    def metrics(self, outputs: Any, targets: Any) -> dict[str, float]:
+        """Metrics of results against encoded targets, by name."""
+
+    @abstractmethod
+    def intervals(self, outputs: Any, targets: Any, settings: Settings) -> dict[str, tuple[float, float]]:
         """Bootstrap confidence intervals of the metrics."""
 
     @abstractmethod
@@ -132,3 +150,41 @@ class Head(ABC):
     @abstractmethod
     def from_state(cls, name: str, state: Mapping[str, Any], settings: HeadSettings) -> Self:
         """The head that `state()` described."""
+
+
+class RowHead(Head):
+    """A head with one vector of outputs a row."""
+
+    @property
+    @abstractmethod
+    def output_size(self) -> int:
+        """C, the outputs of the network."""
+
+    @abstractmethod
+    def encode(self, values: pl.Series) -> np.ndarray:
+        """Targets as an array, (N,) or (N, C). A missing target, and one with a problem, is -1 or NaN and brings no loss."""
+
+    @abstractmethod
+    def loss(self, outputs: Float[Tensor, "B C"], targets: Tensor) -> Float[Tensor, ""]:
+        """Mean loss of the batch's rows."""
+
+    @abstractmethod
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """What metrics and reports take: (N, C) probabilities; the predicted number (N,) for a regression."""
+
+    def build(self, size: int, settings: Settings) -> nn.Module:
+        """An output layer."""
+        return OutputLayer(size, self.output_size, settings=settings.head)
+
+    def batch_loss(self, layer: nn.Module, outputs: Float[Tensor, "B C"], batch: Batch) -> Float[Tensor, ""]:  # noqa: ARG002
+        """See `loss`."""
+        return self.loss(outputs, batch.targets[self.name])
+
+    def results(self, layer: nn.Module, outputs: Float[Tensor, "B C"], batch: Batch) -> np.ndarray:  # noqa: ARG002
+        """(B, C) the outputs."""
+        found: np.ndarray = outputs.float().cpu().numpy()
+        return found
+
+    def nothing(self) -> np.ndarray:
+        """(0, C) results."""
+        return np.empty((0, self.output_size), np.float32)

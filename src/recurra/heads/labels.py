@@ -12,7 +12,7 @@ import torch
 from recurra.config import HeadSettings, Settings
 from recurra.data.columns import split_labels
 from recurra.errors import DataError, SettingsError, nearest
-from recurra.heads.head import Head
+from recurra.heads.head import RowHead
 from recurra.heads.label_set import LabelSet
 from recurra.metrics.intervals import label_intervals
 from recurra.metrics.labels import label_metrics, predicted_labels
@@ -24,7 +24,7 @@ THRESHOLD = 0.5
 """Probability from which a label is predicted."""
 
 
-class LabelsHead(Head):
+class LabelsHead(RowHead):
     r"""Any number of labels a row: \(p_c = \sigma(o_c)\), loss the mean over rows and labels of the cross-entropy.
 
     Targets are lists of labels, or texts cut at `data.label_separator`. An empty text or list is a row without labels;
@@ -39,7 +39,7 @@ class LabelsHead(Head):
     """
 
     task: ClassVar[str] = "labels"
-    monitor: ClassVar[str] = "micro_f1"
+    monitor = "micro_f1"
 
     def __init__(self, name: str, labels: LabelSet, *, separator: str, passed_over: Iterable[str], settings: HeadSettings) -> None:
         super().__init__(name)
@@ -104,7 +104,7 @@ class LabelsHead(Head):
         result: np.ndarray = 0.5 * (1.0 + np.tanh(0.5 * outputs.astype(np.float64)))
         return result
 
-    def predict(self, outputs: np.ndarray, *, top: int | None = None) -> pl.DataFrame:
+    def predict(self, outputs: np.ndarray, *, top: int | None = None, rows: pl.DataFrame | None = None) -> pl.DataFrame:  # noqa: ARG002
         """Columns `labels` and `probabilities` (lists of the predicted ones), and with `top` also `top_labels`, `top_probabilities`."""
         probabilities = self.probabilities(outputs)
         names = self.labels.names

@@ -11,7 +11,7 @@ import polars as pl
 from recurra.config import HeadSettings, Settings
 from recurra.data.columns import parse_numbers
 from recurra.errors import DataError, SettingsError
-from recurra.heads.head import Head
+from recurra.heads.head import RowHead
 from recurra.metrics.intervals import regression_intervals
 from recurra.metrics.regression import regression_metrics
 from recurra.shapes import Float, Tensor
@@ -19,7 +19,7 @@ from recurra.shapes import Float, Tensor
 __all__ = ["RegressHead"]
 
 
-class RegressHead(Head):
+class RegressHead(RowHead):
     """A number a row. The network learns it standardised by the training rows; predictions and metrics are in the user's unit.
 
     Args:
@@ -29,7 +29,7 @@ class RegressHead(Head):
     """
 
     task: ClassVar[str] = "regress"
-    monitor: ClassVar[str] = "rmse"
+    monitor = "rmse"
 
     def __init__(self, name: str, mean: float, deviation: float) -> None:
         super().__init__(name)
@@ -88,7 +88,7 @@ class RegressHead(Head):
         result: np.ndarray = outputs[:, 0].astype(np.float64) * self.deviation + self.mean
         return result
 
-    def predict(self, outputs: np.ndarray, *, top: int | None = None) -> pl.DataFrame:
+    def predict(self, outputs: np.ndarray, *, top: int | None = None, rows: pl.DataFrame | None = None) -> pl.DataFrame:  # noqa: ARG002
         """Column `value`.
 
         Raises:

@@ -13,6 +13,7 @@ from recurra.layers.embedding import Embedding
 from recurra.layers.gates import GRUGates, LSTMGates
 from recurra.layers.hashed import CharacterNgrams, HashedTable, TokenNgrams
 from recurra.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxMeanPooling, MaxPooling, MeanPooling, Pooling, build_pooling
+from recurra.layers.spelling import Spelling
 from recurra.layers.stack import Regularization, Stack
 from recurra.layers.stepper import Stepper
 
@@ -41,6 +42,7 @@ __all__ = [
     "Path",
     "Pooling",
     "Regularization",
+    "Spelling",
     "Stack",
     "StepDropout",
     "Stepper",

@@ -15,7 +15,7 @@ from recurra.metrics.classification import class_figures
 from recurra.metrics.intervals import Intervals, bootstrap
 from recurra.shapes import Int
 
-__all__ = ["NO_SPAN", "per_kind", "span_confusion", "span_counts", "span_intervals", "span_metrics", "token_counts"]
+__all__ = ["NO_SPAN", "per_kind", "span_confusion", "span_counts", "span_intervals", "span_metrics", "span_statistics", "token_counts"]
 
 NO_SPAN = "no span"
 """What stands for a missing span in the confusion of kinds."""
@@ -70,7 +70,7 @@ def span_metrics(spans: Int[np.ndarray, "N 3"] | None, tokens: Int[np.ndarray, "
     """
     if not len(tokens):
         raise EmptyData("There is no row to measure: give rows with tags.")
-    found = {name: float(values[0]) for name, values in _statistics(spans, tokens, np.ones((1, len(tokens)))).items()}
+    found = {name: float(values[0]) for name, values in span_statistics(spans, tokens, np.ones((1, len(tokens)))).items()}
     return {name: value if np.isfinite(value) else 0.0 for name, value in found.items()}
 
 
@@ -78,7 +78,7 @@ def span_intervals(
     spans: Int[np.ndarray, "N 3"] | None, tokens: Int[np.ndarray, "N 2"], *, samples: int = 1_000, confidence: float = 0.95, seed: int = 0
 ) -> Intervals:
     """Bootstrap intervals of `span_metrics`; whole rows (sentences) are drawn, because the spans of one are no independent witnesses."""
-    return bootstrap(lambda counts: _statistics(spans, tokens, counts), len(tokens), samples=samples, confidence=confidence, seed=seed)
+    return bootstrap(lambda counts: span_statistics(spans, tokens, counts), len(tokens), samples=samples, confidence=confidence, seed=seed)
 
 
 def per_kind(true: Spans, predicted: Spans, names: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -109,7 +109,7 @@ def _kind_by_place(spans: Spans, size: int) -> dict[int, int]:
     return dict(zip((spans.start * size + spans.end).tolist(), spans.kind.tolist(), strict=True))
 
 
-def _statistics(spans: np.ndarray | None, tokens: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+def span_statistics(spans: np.ndarray | None, tokens: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
     """The metrics as a function of how often each row was drawn, for `bootstrap`."""
     values = {}
     with np.errstate(invalid="ignore", divide="ignore"):

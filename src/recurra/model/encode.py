@@ -39,7 +39,7 @@ def usable_rows(
     """
     problems: dict[int, str] = {}
     for column in columns:
-        problems = column.problems(frame[column.name]) | problems
+        problems = (column.row_problems(frame) if isinstance(column, Head) else column.problems(frame[column.name])) | problems
     bad = []
     for number, row in enumerate(sorted(problems)):
         if on_error == "fail":

@@ -10,15 +10,15 @@ import torch
 from recurra.config import TrainingSettings
 from recurra.data.buckets import LengthBuckets
 from recurra.data.loader import Loader
-from recurra.data.store import Ragged
+from recurra.data.store import Ragged, Rows, join_rows, take_rows
 from recurra.features import Encoded
 from recurra.model.network import Network
 
 __all__ = ["row_lengths", "run_network"]
 
 
-def run_network(network: Network, columns: Mapping[str, Encoded], settings: TrainingSettings, rows: np.ndarray | None = None) -> np.ndarray:
-    """Outputs (N, C) of a network in evaluation mode.
+def run_network(network: Network, columns: Mapping[str, Encoded], settings: TrainingSettings, rows: np.ndarray | None = None) -> Rows:
+    """Results of a network in evaluation mode: what its head's `predict` and `metrics` take, an entry a row.
 
     Args:
         network: runs where its parameters are.
@@ -28,20 +28,23 @@ def run_network(network: Network, columns: Mapping[str, Encoded], settings: Trai
     """
     lengths = row_lengths(columns)
     chosen = np.arange(len(lengths)) if rows is None else rows
-    outputs = np.empty((len(chosen), network.head.output_size), np.float32)
     if not len(chosen):
-        return outputs
+        return network.head.nothing()
     device = next(network.parameters()).device
     buckets = LengthBuckets(
         lengths[chosen], batch_size=4 * settings.batch_size, batch_tokens=2 * settings.batch_tokens, seed=settings.seed, shuffle=False
     )
     was_training = network.training
+    found: list[Rows] = []
+    order: list[np.ndarray] = []
     network.eval()
     with torch.inference_mode():
         for batch in Loader(columns, buckets, rows=chosen):
-            outputs[np.searchsorted(chosen, batch.rows.numpy())] = network(batch.to(device)).float().cpu().numpy()
+            moved = batch.to(device)
+            found.append(network.results(network(moved), moved))
+            order.append(batch.rows.numpy())
     network.train(was_training)
-    return outputs
+    return take_rows(join_rows(found), np.argsort(np.concatenate(order), kind="stable"))
 
 
 def row_lengths(columns: Mapping[str, Encoded]) -> np.ndarray:

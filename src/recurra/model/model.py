@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import polars as pl
 
 from recurra.config import Settings
 from recurra.data.read import BadRow, Table, is_table, read, require_columns
+from recurra.data.store import Rows, join_rows
 from recurra.errors import EmptyData, MissingColumn, SettingsError
 from recurra.features import FEATURES, Feature
 from recurra.heads import HEADS, Head
@@ -90,14 +90,14 @@ class Model(TrainedModel):
         """Predict for texts, rows or a table.
 
         Args:
-            data: a text or a list of texts (for a model with one text input), a dict or a list of dicts, a frame
+            data: a text or a list of texts (for a model with one input of text or tokens), a dict or a list of dicts, a frame
                 (polars, pandas, Arrow), or the path of a file. A string is a path when a table of that name exists.
             top: also the most probable labels, so many.
             on_error: what happens to rows that cannot be read.
 
         Returns:
             A row for each row of `data`, in order (those that can be read, with on_error="skip"). Columns: `label` and
-            `probability` for a class; `labels` and `probabilities` for several; `value` for a number; with `top` also
+            `probability` for a class; `labels` and `probabilities` for several; `value` for a number; `tags` and `spans` for tags; with `top` also
             `top_labels` and `top_probabilities`.
 
         Raises:
@@ -105,7 +105,7 @@ class Model(TrainedModel):
             RowError: a row cannot be read.
         """
         parts = [part.outputs for part in self.predict_chunks(data, top=top, on_error=on_error)]
-        return pl.concat(parts) if parts else self.head.predict(np.empty((0, self.head.output_size), np.float32), top=top)
+        return pl.concat(parts) if parts else self.head.predict(self.head.nothing(), top=top)
 
     def predict_chunks(self, data: Any, *, top: int | None = None, on_error: OnError = "fail") -> Iterator[Prediction]:
         """Predict piece by piece, in constant memory, in the order of the rows; see `predict`.
@@ -121,16 +121,15 @@ class Model(TrainedModel):
             mask, unusable = usable_rows(table, frame, range(start, start + len(frame)), columns=self.features, on_error=on_error)
             start += len(frame)
             kept = frame if not unusable else frame.filter(mask)
-            outputs = self.head.predict(run_network(self.network, encode_columns(kept, self.features), self.settings.training), top=top)
+            results = run_network(self.network, encode_columns(kept, self.features), self.settings.training)
+            outputs = self.head.predict(results, top=top, rows=kept)
             unreadable = table.bad_row_count
             left_out = unreadable - counted + len(unusable)
             yield Prediction(kept.drop(list(table.join)), outputs, (*table.bad_rows[told:], *unusable), left_out)
             told, counted = len(table.bad_rows), unreadable
         if table.bad_row_count > counted:
-            nothing = np.empty((0, self.head.output_size), np.float32)
-            yield Prediction(
-                pl.DataFrame(), self.head.predict(nothing, top=top), tuple(table.bad_rows[told:]), table.bad_row_count - counted
-            )
+            nothing = self.head.predict(self.head.nothing(), top=top)
+            yield Prediction(pl.DataFrame(), nothing, tuple(table.bad_rows[told:]), table.bad_row_count - counted)
 
     def stream(self, streams: int = 1) -> Stream:
         """Rows that come piece by piece: a prediction after every piece, at the cost of the piece alone.
@@ -177,10 +176,10 @@ class Model(TrainedModel):
         if not sum(len(part) for part in targets):
             raise EmptyData(f"No row of {table.description} has a known target in column {self.head.name!r}: there is nothing to measure.")
         facts = {"rows_without_target": without, "rows_left_out": unusable + table.bad_row_count}
-        return {**self.measure(np.concatenate(outputs), np.concatenate(targets)), **{name: count for name, count in facts.items() if count}}
+        return {**self.measure(join_rows(outputs), join_rows(targets)), **{name: count for name, count in facts.items() if count}}
 
-    def measure(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Flat metrics with intervals of network outputs (N, C) against encoded targets; see `evaluate`."""
+    def measure(self, outputs: Rows, targets: Rows) -> dict[str, float]:
+        """Flat metrics with intervals of the network's results against encoded targets; see `evaluate`."""
         metrics: dict[str, float] = dict(self.head.metrics(outputs, targets))
         for name, (low, high) in self.head.intervals(outputs, targets, self.settings).items():
             metrics[f"{name}_low"], metrics[f"{name}_high"] = low, high
@@ -201,7 +200,7 @@ class Model(TrainedModel):
             data = [data]
         texts = [data] if isinstance(data, str) and not is_table(data) else data
         if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts) and not all(is_table(text) for text in texts):
-            if [feature.type for feature in self.features] != ["text"]:
+            if [feature.type for feature in self.features] not in (["text"], ["tokens"]):
                 raise MissingColumn(f"This model reads the columns {', '.join(self.input_columns)}: give rows with these, not plain texts.")
             # Bytes that were no UTF-8 reach Python as half characters, which no table can hold.
             return read(pl.DataFrame({self.features[0].name: [text.encode(errors="replace").decode() for text in texts]}))

@@ -6,6 +6,7 @@ batch -> embedding (each feature) -> stack of cells -> pooling -> | joined with 
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,9 +14,10 @@ from torch import nn
 from recurra.cells import CELLS
 from recurra.config import EncoderSettings, Settings
 from recurra.data.batch import Batch, Sequence
+from recurra.data.store import Rows
 from recurra.errors import DataError, SettingsError
 from recurra.features import Feature
-from recurra.heads import Head, OutputLayer
+from recurra.heads import Head
 from recurra.layers import Initialization, Regularization, Stack, build_pooling
 from recurra.shapes import Float, Tensor
 
@@ -36,7 +38,7 @@ class Network(nn.Module):
     Attributes:
         embeddings: by feature name, encoded values to vectors.
         encoders: by feature name (or `"shared"`), the stack of recurrent cells of a sequence feature.
-        poolings: by feature name, the steps of a sequence to one vector.
+        poolings: by feature name, the steps of a sequence to one vector; none for the one whose steps the head reads.
         output: the head's layer.
 
     Raises:
@@ -58,10 +60,13 @@ class Network(nn.Module):
         size = sum(_size(self.embeddings[_key(name)]) for name in self.static_names)
         for name in self.sequence_names:
             stack = self._add_stack(name, settings.encoder)
+            if name == head.steps:
+                size += stack.output_size
+                continue
             pooling = build_pooling(settings.encoder.pooling, stack.output_size, bidirectional=settings.encoder.bidirectional)
             self.poolings[_key(name)] = pooling
             size += pooling.output_size
-        self.output = OutputLayer(size, head.output_size, settings=settings.head)
+        self.output = head.build(size, settings)
 
     def _add_stack(self, name: str, settings: EncoderSettings) -> Stack:
         key = SHARED if self._shared else _key(name)
@@ -77,23 +82,33 @@ class Network(nn.Module):
             )
         return stack
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B C"]:
-        """The head's outputs for each row of a batch."""
-        vectors = [self._read(name, batch.inputs[name]) for name in self.sequence_names]
+    def forward(self, batch: Batch) -> Any:
+        """The head's outputs for a batch: for each row, or for each step of the head's column, beside which all other vectors stand."""
+        vectors = [self._pool(name, batch.inputs[name]) for name in self.sequence_names if name != self.head.steps]
         vectors += [self.embeddings[_key(name)](batch.inputs[name]) for name in self.static_names]
-        outputs: Tensor = self.output(torch.cat(vectors, dim=1))
-        return outputs
+        if self.head.steps is not None:
+            steps = self._steps(self.head.steps, batch.inputs[self.head.steps])
+            vectors = [steps, *(vector[:, None].expand(-1, steps.shape[1], -1) for vector in vectors)]
+        return self.output(torch.cat(vectors, dim=-1))
 
-    def _read(self, name: str, sequence: Sequence | Tensor) -> Float[Tensor, "B D"]:
+    def _steps(self, name: str, sequence: Sequence | Tensor) -> Float[Tensor, "B T D"]:
         assert isinstance(sequence, Sequence)
         embedded = self.embeddings[_key(name)](sequence)
-        steps, _ = self.encoders[SHARED if self._shared else _key(name)](embedded, lengths=sequence.lengths)
-        vector: Tensor = self.poolings[_key(name)](steps, sequence.lengths)
+        steps: Tensor = self.encoders[SHARED if self._shared else _key(name)](embedded, lengths=sequence.lengths)[0]
+        return steps
+
+    def _pool(self, name: str, sequence: Sequence | Tensor) -> Float[Tensor, "B D"]:
+        assert isinstance(sequence, Sequence)
+        vector: Tensor = self.poolings[_key(name)](self._steps(name, sequence), sequence.lengths)
         return vector
 
-    def loss(self, outputs: Float[Tensor, "B C"], batch: Batch) -> Float[Tensor, ""]:
-        """Mean loss of the batch's rows."""
-        return self.head.loss(outputs, batch.targets[self.head.name])
+    def loss(self, outputs: Any, batch: Batch) -> Float[Tensor, ""]:
+        """Mean loss of a batch."""
+        return self.head.batch_loss(self.output, outputs, batch)
+
+    def results(self, outputs: Any, batch: Batch) -> Rows:
+        """The outputs of a batch in evaluation mode as arrays, an entry a row."""
+        return self.head.results(self.output, outputs, batch)
 
     def embedding_of(self, feature: str) -> nn.Module:
         """The module that a feature built."""

@@ -12,6 +12,11 @@ __all__ = ["Monitor", "choose_metric"]
 
 HIGHER_IS_BETTER: dict[str, bool] = {
     "accuracy": True,
+    "f1": True,
+    "precision": True,
+    "recall": True,
+    "token_accuracy": True,
+    "row_accuracy": True,
     "micro_f1": True,
     "macro_f1": True,
     "weighted_f1": True,

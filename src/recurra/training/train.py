@@ -36,7 +36,7 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
 }
 """What is set for data known by name, where the user sets nothing else."""
 JOBS: dict[str, type[Job[Any, Any]]] = {
-    **dict.fromkeys(("auto", "classify", "labels", "regress"), TableJob),
+    **dict.fromkeys(("auto", "classify", "labels", "regress", "tag"), TableJob),
     "language": LanguageJob,
     "forecast": ForecastJob,
     "recommend": RecommendJob,

@@ -12,6 +12,7 @@ from recurra.evaluation.report.content import (
     RankingExample,
     RankingResults,
     Report,
+    TagResults,
     Training,
 )
 from recurra.evaluation.report.page import render_report, write_report
@@ -29,6 +30,7 @@ __all__ = [
     "RankingResults",
     "Report",
     "Result",
+    "TagResults",
     "Training",
     "render_report",
     "write_report",

@@ -21,6 +21,7 @@ __all__ = [
     "RankingExample",
     "RankingResults",
     "Report",
+    "TagResults",
     "Training",
 ]
 
@@ -197,6 +198,21 @@ class RankingResults:
 
 
 @dataclass(frozen=True)
+class TagResults:
+    """What a tagger did, kind by kind.
+
+    Attributes:
+        per_kind: the records of `recurra.metrics.per_kind`.
+        kinds: names of the K kinds of spans.
+        confusion: (K + 1, K + 1) spans by true and predicted kind, the last one no span; of `recurra.metrics.span_confusion`.
+    """
+
+    per_kind: Mapping[str, Mapping[str, float]]
+    kinds: Sequence[str]
+    confusion: np.ndarray
+
+
+@dataclass(frozen=True)
 class Report:
     """All that `write_report` puts on the page; everything but the first four may be left empty.
 
@@ -229,7 +245,7 @@ class Report:
     confidence: float = 0.95
     data: DataSummary = field(default_factory=DataSummary)
     training: Training = field(default_factory=Training)
-    results: ClassResults | LabelResults | NumberResults | ForecastResults | RankingResults | None = None
+    results: ClassResults | LabelResults | NumberResults | ForecastResults | RankingResults | TagResults | None = None
     errors: Sequence[ErrorExample] = ()
     settings: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)

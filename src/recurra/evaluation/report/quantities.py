@@ -75,6 +75,12 @@ METRICS: Mapping[str, Metric] = {
     ),
     "crps": Metric("CRPS", False, False, "continuous ranked probability score, in the target’s unit"),
     "answer_popularity": Metric("Popularity of the answers", True, True, "mean percentile of the items that came next"),
+    "f1": Metric("F1", True, True, "of spans; one is right when start, end and kind are right, as conlleval counts"),
+    "precision": Metric("Precision", True, True, "predicted spans that are right"),
+    "recall": Metric("Recall", True, True, "true spans that are found"),
+    "token_accuracy": Metric("Token accuracy", True, True, "tokens whose tag is right"),
+    "unknown_tags": Metric("Tags not in training", False, False, "tokens whose true tag is of a kind that no training row has"),
+    "row_accuracy": Metric("Row accuracy", True, True, "rows with every tag right"),
     "r2": Metric("R²", False, True, "share of the variance explained"),
 }
 
@@ -106,6 +112,8 @@ BASELINES: Mapping[str, Baseline] = {
     "drift": Baseline("Drift", "the drift"),
     "linear": Baseline("Linear", "the linear model"),
     "ets": Baseline("ETS", "exponential smoothing"),
+    "frequent_tag": Baseline("Most frequent tag", "the most frequent tag of each word"),
+    "window_linear": Baseline("Window linear", "the linear tagger"),
     "popularity": Baseline("Popularity", "what is popular"),
     "markov": Baseline("Markov chain", "the Markov chain"),
     "item_neighbours": Baseline("Item-kNN", "item-kNN"),

@@ -14,12 +14,13 @@ import numpy as np
 from recurra.evaluation import charts
 from recurra.evaluation.charts.theme import shorten
 from recurra.evaluation.report import prose
-from recurra.evaluation.report.content import ClassResults, ForecastResults, LabelResults, NumberResults, Report, Training
+from recurra.evaluation.report.content import ClassResults, ForecastResults, LabelResults, NumberResults, Report, TagResults, Training
 from recurra.evaluation.report.forecasts import forecast_view, random_walk_sentence
 from recurra.evaluation.report.quantities import baseline, count, duration, inline, interval, metric, number, per_cent
 from recurra.evaluation.report.rankings import ranking_view
 from recurra.evaluation.results import MAIN_METRIC, ErrorExample, Result
 from recurra.metrics.classification import per_class
+from recurra.metrics.spans import NO_SPAN
 
 __all__ = ["page_view"]
 
@@ -47,6 +48,13 @@ _SECTIONS = {
 }
 _ROWS = {"recommend": "clicks", "forecast": "windows"}
 """What is measured one by one, where it is not a row."""
+
+
+_CONFIDENT = "The rows that are wrong with the highest probability. Often it is the label that is wrong, or the text fits both."
+_ERRORS_TEXT = {
+    "tag": "The rows with the surest wrong tags, the spans marked as the model found them; then what it missed, and what it found in its place.",
+    "token": "The rows with the surest wrong tags; then the true tags, and those predicted in their place.",
+}
 
 
 def page_view(report: Report) -> dict[str, Any]:
@@ -98,6 +106,8 @@ def _lead(report: Report) -> str:
         "regress": "Regression of",
         "recommend": "Recommendation of",
         "forecast": "Forecast of",
+        "tag": "Tags of",
+        "token": "Tags of",
     }[report.task]
     parts = [f"{what} “{report.target}”", report.summary]
     return " · ".join(part for part in parts if part)
@@ -255,15 +265,43 @@ def _details(report: Report) -> dict[str, Any]:
         view |= {"numbered": len(results.classes) <= 12, "confusion_text": _confusion_text(results)}
     elif isinstance(results, LabelResults):
         figures, view["noun"] = results.per_label, "Label"
+    elif isinstance(results, TagResults):
+        figures, view["noun"] = results.per_kind, "Kind"
+        drawn |= _span_confusion(results)
+        view |= {"numbered": len(results.kinds) <= 11, "confusion_text": _span_confusion_text(results)}
+        view["class_rows"] = [_class_row(name, values) for name, values in figures.items()]
+        return {**view, "weakest": _weakest(figures), "charts": drawn}
     else:
         return {**view, "charts": drawn}
     drawn["calibration"] = charts.calibration(results.reliability)
     view["calibration"] = prose.calibration_sentence(results.reliability)
     view["class_rows"] = [_class_row(name, values) for name, values in figures.items()]
-    if len(figures) > _FEW_CLASSES:
-        present = {name: values for name, values in figures.items() if "f1" in values}
-        view["weakest"] = [_class_row(name, present[name]) for name in sorted(present, key=lambda name: present[name]["f1"])[:15]]
-    return {**view, "charts": drawn}
+    return {**view, "weakest": _weakest(figures), "charts": drawn}
+
+
+def _weakest(figures: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    if len(figures) <= _FEW_CLASSES:
+        return []
+    present = {name: values for name, values in figures.items() if "f1" in values}
+    return [_class_row(name, present[name]) for name in sorted(present, key=lambda name: present[name]["f1"])[:15]]
+
+
+def _span_confusion(results: TagResults) -> dict[str, str]:
+    names, counts = [*results.kinds, NO_SPAN], np.asarray(results.confusion)
+    pairs = charts.confused_pairs(counts, names) if len(names) > 4 and counts.any() else ""
+    return {"confusion": charts.confusion_matrix(counts, names), "pairs": pairs}
+
+
+def _span_confusion_text(results: TagResults) -> str:
+    counts = np.asarray(results.confusion)
+    if not counts.any():
+        return ""
+    missed, spurious = int(counts[:-1, -1].sum()), int(counts[-1, :-1].sum())
+    taken = int(counts[:-1, :-1].sum() - counts[:-1, :-1].trace())
+    return (
+        f"{count(missed)} spans are missed and {count(spurious)} found where there are none (a wrong boundary is one of each); "
+        f"{count(taken)} have the right place and the wrong kind."
+    )
 
 
 def _confusion(results: ClassResults) -> dict[str, str]:
@@ -296,9 +334,7 @@ def _errors(report: Report) -> dict[str, Any]:
     regress = report.task == "regress"
     return {
         "errors_title": "Largest errors" if regress else "Most confident errors",
-        "errors_text": "The rows whose prediction is furthest off."
-        if regress
-        else "The rows that are wrong with the highest probability. Often it is the label that is wrong, or the text fits both.",
+        "errors_text": "The rows whose prediction is furthest off." if regress else _ERRORS_TEXT.get(report.task, _CONFIDENT),
         "score_title": "Error" if regress else "Probability",
         "errors": [_error(error, regress) for error in report.errors],
     }

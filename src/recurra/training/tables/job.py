@@ -12,6 +12,7 @@ from recurra.config import Settings
 from recurra.data.batch import Batch
 from recurra.data.read import Table, read, resolve
 from recurra.data.split import Part
+from recurra.data.store import join_rows, take_rows
 from recurra.data.vectors import vector_size
 from recurra.errors import SettingsError
 from recurra.features.text import TextFeature, TokenEmbedding
@@ -78,8 +79,11 @@ class TableJob(Job[Prepared, Network]):
         head = prepared.head
 
         def validate(outputs: Iterator[tuple[Any, Batch]]) -> dict[str, float]:
-            pairs = [(values.float().cpu().numpy(), batch.targets[head.name].cpu().numpy()) for values, batch in outputs]
-            return head.metrics(np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs]))
+            found, rows = [], []
+            for values, batch in outputs:
+                found.append(network.results(values, batch))
+                rows.append(batch.rows.cpu().numpy())
+            return head.metrics(join_rows(found), take_rows(prepared.targets, np.concatenate(rows)))
 
         train_loader, validation_loader = loaders(prepared)
         self.warn_of_few_steps(len(train_loader))

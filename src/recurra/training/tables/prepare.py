@@ -16,12 +16,14 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from recurra.config import Settings
+from recurra.config import Settings, load_settings
 from recurra.data.cache import cache_key, cached
 from recurra.data.columns import Column, Task, infer_columns, infer_task
 from recurra.data.read import Table, require_columns
 from recurra.data.split import Part, assign_parts, overlap, row_hashes
+from recurra.data.store import Rows as EncodedRows
 from recurra.data.store import Store, StoreWriter
+from recurra.data.tagged import Tagged, find_tagged
 from recurra.errors import DataError, EmptyData, RowError, SettingsError, nearest
 from recurra.features import FEATURES, Feature
 from recurra.heads import HEADS, Head
@@ -37,7 +39,7 @@ INPUT, TARGET, PARTS = "input:", "target", "parts"
 """Names in the store: of a feature's array (before its own name), of the encoded target, of the parts."""
 TELL_SECONDS = 10.0
 """Time between two lines on the reading of a large table."""
-VERSION = 4
+VERSION = 5
 """Of what `prepare` writes; part of the cache key."""
 
 
@@ -193,11 +195,9 @@ class Prepared:
         return {feature.name: self.store[INPUT + feature.name] for feature in self.features}
 
     @property
-    def targets(self) -> np.ndarray:
+    def targets(self) -> EncodedRows:
         """Encoded targets of all rows."""
-        targets = self.store[TARGET]
-        assert isinstance(targets, np.ndarray)
-        return targets
+        return self.store[TARGET]
 
 
 def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -> Plan:
@@ -218,15 +218,56 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
             raise DataError(
                 f"The target {settings.target!r} cannot be an input too: take it out of the joined column {name!r} (data.join)."
             )
-    columns = infer_columns(table, target=settings.target, settings=settings.data)
-    if settings.head.task == "auto":
-        task, reason = infer_task(table, settings.target, settings.data)
-    else:
+    target = settings.target
+    columns = infer_columns(table, target=target, settings=settings.data)
+    tagged = find_tagged(table, settings.target, settings.tag, columns=_candidates(columns)) if _may_be_tags(table, settings) else None
+    if settings.head.task != "auto":
         task, reason = cast("Task", settings.head.task), "set"
+    elif tagged is not None:
+        task, reason = "tag", f"the target holds a tag for each token of {tagged.column!r}"
+    else:
+        task, reason = infer_task(table, settings.target, settings.data)
+    if task == "tag":
+        settings, columns = _tag_plan(settings, columns, tagged)
     plan = Plan(settings.model_copy(update={"head": settings.head.model_copy(update={"task": task})}), columns, task, reason)
     for other, _ in tables[1:]:
-        require_columns(other, [settings.target, *(column.name for column in plan.inputs)])
+        require_columns(other, [target, *(column.name for column in plan.inputs)])
     return plan
+
+
+def _may_be_tags(table: Table, settings: Settings) -> bool:
+    """Whether the target is to be tags, or is lists of strings, which may be some."""
+    assert settings.target is not None
+    return settings.head.task == "tag" or (settings.head.task == "auto" and table.head(1).schema[settings.target] == pl.List(pl.String))
+
+
+def _candidates(columns: Sequence[Column]) -> list[str]:
+    return [column.name for column in columns if column.type != "ignore" or column.reason != "not among the columns chosen"]
+
+
+def _tag_plan(settings: Settings, columns: list[Column], tagged: Tagged | None) -> tuple[Settings, list[Column]]:
+    """The settings with the defaults of tagging and the column of the tokens, and the columns as tagging reads them.
+
+    Raises:
+        DataError: no column has as many tokens as there are tags.
+    """
+    if tagged is None:
+        names = ", ".join(repr(column.name) for column in columns)
+        raise DataError(
+            f"No column ({names}) has a token for every tag of {settings.target!r}: each row's tags must be as many as its tokens. "
+            "Name the column with tag.tokens, and rows that disagree are told by file and line."
+        )
+    settings = load_settings(settings, {"head.task": "tag", "tag.tokens": tagged.column, "tag.cut": tagged.cut})
+    settings = settings.model_copy(update={"tag": settings.tag.model_copy(update={"tokens": tagged.column, "cut": tagged.cut})})
+    found = []
+    for column in columns:
+        if column.name == tagged.column:
+            found.append(Column(column.name, "tokens", f"has a token for every tag; text is cut by {tagged.cut}"))
+        elif column.name in tagged.others and column.name not in {*settings.data.types, *(settings.data.columns or [])}:
+            found.append(Column(column.name, "ignore", "as long as the tags, as another tagging is; name it in data.columns to read it"))
+        else:
+            found.append(column)
+    return settings, found
 
 
 def prepare(
@@ -248,7 +289,7 @@ def prepare(
     settings = plan.settings
     rows = Rows(tables, show)
     fingerprint = cache_key(*[(table.fingerprint(), part) for table, part in tables])
-    shaping = settings.model_dump(mode="json", include={"target": True, "data": True, "text": True})
+    shaping = settings.model_dump(mode="json", include={"target": True, "data": True, "text": True, "tag": True})
     del shaping["text"]["vectors"]  # what starts the embedding does not shape the data
     key = cache_key(VERSION, fingerprint, [asdict(column) for column in plan.columns], plan.task, shaping, settings.training.seed)
     store = cached(key, lambda writer: _build(writer, rows, plan), folder=cache)

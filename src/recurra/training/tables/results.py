@@ -5,71 +5,33 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
 from recurra.data.split import Part
-from recurra.data.store import Ragged
+from recurra.data.store import Ragged, take_rows
 from recurra.errors import DataError
-from recurra.evaluation.baselines import Baseline, train_baselines
-from recurra.evaluation.baselines import Part as BaselinePart
-from recurra.evaluation.comparison import Comparison, compare
-from recurra.evaluation.errors import confident_errors, confident_label_errors, largest_errors
-from recurra.evaluation.report import (
-    ClassResults,
-    ColumnSummary,
-    DataSummary,
-    ErrorExample,
-    LabelResults,
-    NumberResults,
-    Report,
-    Result,
-    Training,
-    write_report,
-)
+from recurra.evaluation.baselines import Baseline
+from recurra.evaluation.report import ColumnSummary, DataSummary, Report, Result, Training, write_report
 from recurra.features.text import TextFeature
-from recurra.heads import ClassifyHead, LabelsHead, RegressHead
-from recurra.metrics.classification import confusion, reliability, roc_curves
-from recurra.metrics.labels import per_label, predicted_labels
 from recurra.model.folder import write_run
 from recurra.model.inference import run_network
 from recurra.model.model import Model
 from recurra.training.fit import FitResult
+from recurra.training.tables.details import Measured, details, train_baselines
 from recurra.training.tables.loaders import train_buckets
 from recurra.training.tables.prepare import Prepared
 from recurra.training.timings import Timings
 
-__all__ = ["Measured", "fill_run", "measure", "versions", "write_results"]
+__all__ = ["fill_run", "measure", "versions", "write_results"]
 
-SHOWN_ERRORS = 20
-"""Most confident errors that the report shows."""
 EXCERPT = 600
 """Characters of a row that the report gets."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The network on the held-out parts.
-
-    Attributes:
-        metrics: flat metrics by part, validation before test.
-        part: the part that the report is about: test, or validation where there is no test part, or else train.
-        rows: numbers of the rows of that part.
-        outputs: (N, C) of the network for these rows.
-        targets: encoded targets of these rows.
-    """
-
-    metrics: dict[str, dict[str, float]]
-    part: Part
-    rows: np.ndarray
-    outputs: np.ndarray
-    targets: np.ndarray
 
 
 def measure(model: Model, prepared: Prepared) -> Measured:
@@ -80,7 +42,7 @@ def measure(model: Model, prepared: Prepared) -> Measured:
     for part in held_out or [Part.TRAIN]:
         rows = prepared.part(part)
         outputs = run_network(model.network, prepared.inputs, model.settings.training, rows)
-        targets = prepared.targets[rows]
+        targets = take_rows(prepared.targets, rows)
         metrics[part.name.lower()] = model.measure(outputs, targets)
         last = Measured(metrics, part, rows, outputs, targets)
     assert last is not None
@@ -103,7 +65,7 @@ def fill_run(model: Model, prepared: Prepared, result: FitResult, measured: Meas
     baselines: dict[str, Baseline] = {}
     if model.settings.evaluation.baselines and measured.part != Part.TRAIN:
         with timings.stage("baselines"):
-            baselines = _baselines(model, prepared, measured)
+            baselines = train_baselines(model.head, prepared, measured)
     model.run = _run(model, prepared, result, measured, baselines)
     model.run["timings"] = timings.rounded()
     return baselines
@@ -145,47 +107,6 @@ def write_results(
         raise DataError(
             f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
         ) from error
-
-
-def _targets(model: Model, targets: np.ndarray) -> np.ndarray:
-    """Encoded targets as the metrics and baselines take them."""
-    if isinstance(model.head, RegressHead):
-        return model.head.in_unit(targets)
-    if isinstance(model.head, LabelsHead):
-        return np.where(np.isfinite(targets), targets, -1).astype(np.int64)
-    return targets
-
-
-def _predictions(model: Model, outputs: np.ndarray) -> np.ndarray:
-    """The network's decisions in the form of the targets."""
-    values = model.head.probabilities(outputs)
-    if isinstance(model.head, ClassifyHead):
-        classes: np.ndarray = np.argmax(values, axis=1)
-        return classes
-    return predicted_labels(values) if isinstance(model.head, LabelsHead) else values
-
-
-def _baselines(model: Model, prepared: Prepared, measured: Measured) -> dict[str, Baseline]:
-    """The baselines on the same training rows (a random choice of them where they are very many) and the same measured rows."""
-    settings = model.settings
-    columns = [feature.name for feature in model.features]
-    train_rows = prepared.part(Part.TRAIN)
-    limit = settings.evaluation.baseline_rows
-    if len(train_rows) > limit:
-        train_rows = np.sort(np.random.default_rng(settings.training.seed).choice(train_rows, limit, replace=False))
-    parts = [
-        BaselinePart(prepared.rows.gather(rows, columns), _targets(model, prepared.targets[rows])) for rows in (train_rows, measured.rows)
-    ]
-    kinds = {feature.tokenizer.kind for feature in model.features if isinstance(feature, TextFeature)}
-    return train_baselines(
-        parts[0],
-        parts[1],
-        task=prepared.plan.task,
-        column_types={feature.name: feature.type for feature in model.features},
-        character_level="character" in kinds,
-        settings=settings.evaluation,
-        seed=settings.training.seed,
-    )
 
 
 def _run(model: Model, prepared: Prepared, result: FitResult, measured: Measured, baselines: Mapping[str, Baseline]) -> dict[str, Any]:
@@ -236,27 +157,21 @@ def _report(
     settings = model.settings
     part = measured.part.name.lower()
     metrics = measured.metrics[part]
-    predictions, targets = _predictions(model, measured.outputs), _targets(model, measured.targets)
-    linear = baselines.get("tfidf_linear")
-    comparison: Comparison | None = None
-    if linear is not None:
-        comparison = compare(
-            prepared.plan.task, predictions, linear.predictions, targets, settings=settings.evaluation, seed=settings.training.seed
-        )
+    found = details(model.head, prepared, measured, baselines=baselines)
     encoder = settings.encoder
     direction = "bidirectional " if encoder.bidirectional else ""
     return Report(
         title=folder.name,
-        task=prepared.plan.task,
+        task=found.task,
         target=model.head.name,
         model=Result("recurrent network", f"{direction}{encoder.cell.upper()}", *_split_intervals(metrics), seconds=result.seconds),
         part=part,
         baselines=[baseline.result() for baseline in baselines.values()],
-        comparison=comparison,
+        comparison=found.comparison,
         data=_data_summary(model, prepared),
         training=_training(model, result),
-        results=_results(model, measured.outputs, targets),
-        errors=_errors(model, prepared, measured, targets),
+        results=found.results,
+        errors=found.errors,
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         facts=_facts(model, prepared, result),
         summary=f"{direction}{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters",
@@ -312,42 +227,6 @@ def _training(model: Model, result: FitResult) -> Training:
         gradient_layers=[record for record in flow if "distance" not in record],
         gradient_distances=[record for record in flow if "distance" in record],
     )
-
-
-def _results(model: Model, outputs: np.ndarray, targets: np.ndarray) -> ClassResults | LabelResults | NumberResults:
-    values = model.head.probabilities(outputs)
-    if isinstance(model.head, ClassifyHead):
-        names = list(model.head.labels.names)
-        known = targets >= 0
-        counts = confusion(values[known].argmax(axis=1), targets[known], classes=len(names))
-        return ClassResults(names, counts, reliability(values, targets), roc_curves(values, targets, names))
-    if isinstance(model.head, LabelsHead):
-        return LabelResults(per_label(predicted_labels(values), targets, list(model.head.labels.names)))
-    return NumberResults(values, targets)
-
-
-def _errors(model: Model, prepared: Prepared, measured: Measured, targets: np.ndarray) -> list[ErrorExample]:
-    """The most confident errors with their texts; the rows are read again, the chosen ones only."""
-    values = model.head.probabilities(measured.outputs)
-
-    def find(describe: Any) -> list[ErrorExample]:
-        if isinstance(model.head, ClassifyHead):
-            return confident_errors(values, targets, list(model.head.labels.names), describe, limit=SHOWN_ERRORS)
-        if isinstance(model.head, LabelsHead):
-            return confident_label_errors(values, targets, list(model.head.labels.names), describe, limit=SHOWN_ERRORS)
-        return largest_errors(values, targets, describe, limit=SHOWN_ERRORS)
-
-    found = find(lambda row: (str(row), ""))
-    chosen = np.unique([int(error.row) for error in found]).astype(np.int64)
-    if not len(chosen):
-        return []
-    rows = measured.rows[chosen]
-    frame, places = prepared.rows.gather(rows, [feature.name for feature in model.features]), prepared.rows.places(rows, model.head.name)
-    texts = {
-        int(row): (place, " | ".join(str(value) for value in values if value is not None)[:EXCERPT])
-        for row, place, values in zip(chosen, places, frame.iter_rows(), strict=True)
-    }
-    return [replace(error, row=texts[int(error.row)][0], text=texts[int(error.row)][1]) for error in found]
 
 
 def _facts(model: Model, prepared: Prepared, result: FitResult) -> dict[str, str]:
