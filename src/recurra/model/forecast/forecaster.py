@@ -26,7 +26,7 @@ from recurra.model.forecast.segments import Sizes
 from recurra.model.forecast.stream import ForecastStream
 from recurra.model.trained import OnError, TrainedModel
 
-__all__ = ["Forecaster", "build_network", "in_unit"]
+__all__ = ["Forecaster", "build_network", "check_settings", "in_unit"]
 
 Values = npt.NDArray[np.float64]
 CELLS = 4_000_000
@@ -303,7 +303,7 @@ def build_network(feature: SeriesFeature, roles: Roles, settings: Settings) -> F
         SettingsError: settings do not go together.
     """
     forecast = settings.forecast
-    _check(settings)
+    check_settings(settings)
     width = {
         kind: sum(len(feature.covariates[each.name]) if each.categories else 1 for each in getattr(roles, kind))
         for kind in ("past", "known", "static")
@@ -322,8 +322,12 @@ def build_network(feature: SeriesFeature, roles: Roles, settings: Settings) -> F
     return NETWORKS[forecast.model](sizes, OUTPUTS[forecast.output](forecast), settings)
 
 
-def _check(settings: Settings) -> None:
-    """Refuse what would do nothing or is nonsense together."""
+def check_settings(settings: Settings) -> None:
+    """Refuse what would do nothing, or is nonsense together.
+
+    Raises:
+        SettingsError: settings do not go together.
+    """
     forecast = settings.forecast
     if settings.encoder.bidirectional:
         raise SettingsError("encoder.bidirectional: a forecast reads its history forward only; leave it out.")

@@ -16,6 +16,7 @@ from recurra.data.windows import Origins, Windows, first_origin
 from recurra.errors import DataError
 from recurra.evaluation.forecast.seasons import Season, find_season
 from recurra.features.series import SeriesFeature
+from recurra.model.forecast.forecaster import check_settings
 
 __all__ = ["Bounds", "Prepared", "part_bounds", "prepare"]
 
@@ -92,6 +93,7 @@ def prepare(data: Any, settings: Settings, *, validation: Any = None, test: Any 
     Raises:
         RecurraError: see `data.series` and `features.series`; also when a part has no window.
     """
+    check_settings(settings)
     found = data if isinstance(data, SeriesSet) else _read(data, settings, validation=validation, test=test)
     bounds = part_bounds(found, settings)
     feature = SeriesFeature.fit(found, [each.train for each in bounds], settings.forecast)

@@ -1,0 +1,286 @@
+"""Forecasting from the table to the model: what it reads, what it must not read, resuming, streams, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import recurra
+from recurra.data.windows import WindowBatch, WindowLoader
+from recurra.errors import DataError, RecurraError, SettingsError, TrainingInterrupted
+from recurra.model.forecast.forecaster import Forecaster
+
+SMALL: dict[str, Any] = {
+    "forecast.horizon": 4,
+    "forecast.input_length": 16,
+    "forecast.segment": 4,
+    "forecast.samples": 20,
+    "encoder.hidden_size": 8,
+    "training.epochs": 1,
+    "training.batch_size": 64,
+    "training.device": "cpu",
+    "evaluation.baselines": False,
+    "evaluation.bootstrap_samples": 0,
+    "logging.tensorboard": False,
+    "data.time": "when",
+}
+AUTOREGRESSIVE = {"forecast.model": "autoregressive", "forecast.output": "gaussian"}
+
+
+def hours(count: int) -> list[Any]:
+    return list(pl.datetime_range(pl.datetime(2024, 1, 1), pl.datetime(2024, 1, 1) + pl.duration(hours=count - 1), "1h", eager=True))
+
+
+def wave(count: int = 240, seed: int = 0) -> pl.DataFrame:
+    random = np.random.default_rng(seed)
+    steps = np.arange(count)
+    y = 10 + np.sin(2 * np.pi * steps / 24) + 0.2 * random.standard_normal(count)
+    return pl.DataFrame({"when": hours(count), "y": y, "z": 3 * y + 1, "wind": [*"NS" * count][:count], "price": np.cos(steps / 5)})
+
+
+def train(data: Any, *, target: Any = "y", output: Path | None = None, resume: bool = False, **settings: Any) -> Forecaster:
+    chosen = {**SMALL, **{name.replace("__", "."): value for name, value in settings.items()}}
+    model = recurra.train(data, target=target, output=output, settings=chosen, resume=resume)
+    assert isinstance(model, Forecaster)
+    return model
+
+
+def weights(model: Forecaster) -> dict[str, torch.Tensor]:
+    return model.network.state_dict()
+
+
+def same(first: Forecaster, second: Forecaster) -> bool:
+    return all(torch.equal(value, weights(second)[name]) for name, value in weights(first).items())
+
+
+def test_the_right_step_is_answered() -> None:
+    """A series that repeats after as many steps as the horizon has is foreseen exactly: h steps ahead comes what stood H - h steps back.
+
+    The ridge's strength is at least 1e-4 of the inputs' mean square, so that errors of about 1e-4 deviations are to be expected.
+    """
+    values = np.tile([5.0, -1.0, 7.0, 2.0], 100)
+    frame = pl.DataFrame({"y": values})
+    model = train(
+        frame, data__time=None, forecast__output="point", forecast__scaling="none", training__epochs=1, optimizer__learning_rate=1e-9
+    )
+    for extra in range(4):
+        found = model.forecast(frame.head(300 + extra))["y"].to_numpy()
+        np.testing.assert_allclose(found, values[300 + extra : 304 + extra], atol=0.01)
+
+
+def test_a_series_whose_answer_is_its_last_value() -> None:
+    """Steps of a staircase with stairs longer than the horizon: an untrained network with the level taken out answers with the last value, exactly."""
+    frame = pl.DataFrame({"y": np.repeat(np.arange(40.0), 8)})
+    model = train(frame, data__time=None, forecast__output="point", forecast__linear="none", forecast__scaling="last")
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            getattr(model.network.output.output, name).zero_()
+    for end in (17, 100, 101, 319):
+        # float32 of a standardised value: 40 times its rounding, 6e-8, is 2.4e-6
+        np.testing.assert_allclose(model.forecast(frame.head(end))["y"], frame["y"][end - 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [{}, AUTOREGRESSIVE])
+def test_later_rows_change_no_earlier_forecast(kind: dict[str, Any]) -> None:
+    """Scales and weights are of the training part; other values after it change neither a weight nor a forecast from before, bit for bit."""
+    frame = wave()
+    steps = np.arange(len(frame))
+    changed = frame.with_columns(pl.when(pl.Series(steps >= 200)).then(pl.col("y") * 50 - 7).otherwise(pl.col("y")).alias("y"))
+    parts = {"forecast.parts": [160, 40, 40], "forecast.known": ["price"], **kind}
+    first, second = (train(each, **{name.replace(".", "__"): value for name, value in parts.items()}) for each in (frame, changed))
+    assert same(first, second)
+    assert first.feature.state() == second.feature.state()
+    history, future = frame.head(200), frame[200:204].drop("y")
+    assert first.forecast(history, future=future).equals(second.forecast(history, future=future))
+
+
+def test_validation_rows_reach_no_scale_and_no_gradient() -> None:
+    frame = wave()
+    steps = np.arange(len(frame))
+    changed = frame.with_columns(pl.when(pl.Series(steps >= 160)).then(pl.col("y") * 50 - 7).otherwise(pl.col("y")).alias("y"))
+    first, second = (train(each, forecast__parts=[160, 40, 40], forecast__linear="none") for each in (frame, changed))
+    assert same(first, second)
+    assert first.feature.state() == second.feature.state()
+
+
+@pytest.mark.parametrize("settings", [
+    {},
+    {"forecast.channels": "joint", "forecast.output": "student_t", "forecast.scaling": "mean_std"},
+    {**AUTOREGRESSIVE, "forecast.calendar": "auto"},
+    {**AUTOREGRESSIVE, "forecast.channels": "joint", "forecast.scaling": "revin"},
+])  # fmt: skip
+def test_a_saved_model_is_the_same_model(settings: dict[str, Any], tmp_path: Path) -> None:
+    named = {name.replace(".", "__"): value for name, value in settings.items()}
+    model = train(wave(), target=["y", "z"], output=tmp_path / "model", forecast__past=["wind"], forecast__known=["price"], **named)
+    loaded = recurra.load(tmp_path / "model")
+    assert isinstance(loaded, Forecaster)
+    future = wave(244)[240:].drop("y", "z")
+    expected, found = (each.forecast(wave(), future=future) for each in (model, loaded))
+    assert expected.equals(found)
+    assert expected.columns == [
+        "when",
+        *(f"{name}{end}" for name in "yz" for end in ["", *(f"_{level:g}" for level in model.settings.forecast.levels)]),
+    ]
+    assert expected["when"].to_list() == hours(244)[240:]
+    quantiles = expected.select(pl.col("^y_.*$")).to_numpy()
+    assert (np.diff(quantiles, axis=1) >= 0).all()
+    run = json.loads((tmp_path / "model" / "run.json").read_text())
+    assert {"date", "versions", "seed", "data", "parameters", "training", "metrics", "baselines", "timings"} <= set(run)
+    assert loaded.evaluate(wave())["windows"] == 240 - 16 - 4 + 1
+
+
+def _interrupted(
+    batches: Callable[[WindowLoader], Iterator[WindowBatch]], *, after: int
+) -> Callable[[WindowLoader], Iterator[WindowBatch]]:
+    """The batches of a shuffled loader, and Ctrl-C when so many were handed out over all epochs."""
+    count = itertools.count()
+
+    def iterate(loader: WindowLoader) -> Iterator[WindowBatch]:
+        for batch in batches(loader):
+            if loader.shuffle and next(count) == after:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+    return iterate
+
+
+def test_resuming_is_bit_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the middle of the second epoch, it ends with the weights of the run that was not."""
+    whole = train(wave(), output=tmp_path / "whole", training__epochs=3, training__batch_size=32)
+    with monkeypatch.context() as patch:
+        patch.setattr("recurra.training.forecast.job.WindowLoader.__iter__", _interrupted(WindowLoader.__iter__, after=7))
+        with pytest.raises(TrainingInterrupted):
+            train(wave(), output=tmp_path / "cut", training__epochs=3, training__batch_size=32)
+    assert same(whole, train(wave(), output=tmp_path / "cut", resume=True, training__epochs=3, training__batch_size=32))
+
+
+@pytest.mark.parametrize("channels", ["independent", "joint"])
+def test_a_carried_state_is_history_read_again(channels: str) -> None:
+    """A stream begun with 40 steps that takes 30 more forecasts what one forecasts that began with all 70; both keep the scale they began with,
+    so the scale is none. Steps and whole sequences differ by float32 rounding (6e-8) over 70 steps: 1e-5 of a deviation.
+    """
+    frame = wave(70)
+    model = train(wave(), target=["y", "z"], forecast__channels=channels, forecast__known=["price"], forecast__scaling="none",
+                  forecast__input_length=70, **{name.replace(".", "__"): value for name, value in AUTOREGRESSIVE.items()})  # fmt: skip
+    everything = wave(74)
+    known = everything["price"].to_numpy()
+    stream = model.stream(frame.head(40), future=everything[40:44].drop("y", "z"))
+    for step in range(40, 70):
+        stream.observe({"y": [frame["y"][step]], "z": [frame["z"][step]]}, future=[[known[step + 4]]])
+    again = model.stream(frame, future=everything[70:74].drop("y", "z"))
+    found, expected = stream.forecast(), again.forecast()
+    assert found["when"].to_list() == expected["when"].to_list()
+    np.testing.assert_allclose(found.drop("when").to_numpy(), expected.drop("when").to_numpy(), rtol=2e-3, atol=2e-3)
+    # and what the model itself says of the same history
+    whole = model.forecast(frame, future=everything[70:74].drop("y", "z"))
+    np.testing.assert_allclose(again.forecast().drop("when").to_numpy(), whole.drop("when").to_numpy(), rtol=2e-3, atol=2e-3)
+
+
+def test_a_missing_observation_is_no_observation() -> None:
+    model = train(wave(), **{name.replace(".", "__"): value for name, value in AUTOREGRESSIVE.items()})
+    stream, other = model.stream(wave()), model.stream(wave())
+    stream.observe([None])
+    other.observe([float("nan")])
+    assert stream.forecast().equals(other.forecast())
+    assert stream.forecast().select(pl.col("y").is_finite().all()).item()
+
+
+def test_only_a_model_of_steps_streams() -> None:
+    with pytest.raises(SettingsError, match=r"segments model reads its window as a whole"):
+        train(wave()).stream(wave())
+
+
+def test_series_of_a_long_table_are_forecast_each() -> None:
+    long = pl.concat(
+        [
+            wave(240, seed=number).with_columns(pl.lit(name).alias("store"), pl.lit(len(name)).alias("size"))
+            for number, name in enumerate(["a", "bb", "ccc"])
+        ]
+    )
+    model = train(long, forecast__series=["store"], forecast__static=["size"])
+    found = model.forecast(long)
+    assert found["store"].to_list() == [name for name in ("a", "bb", "ccc") for _ in range(4)]
+    one = model.forecast(long.filter(pl.col("store") == "bb"))
+    np.testing.assert_allclose(one["y"], found.filter(pl.col("store") == "bb")["y"], rtol=1e-5)
+    new = long.filter(pl.col("store") == "a").with_columns(pl.lit("new").alias("store"))
+    assert model.forecast(new)["y"].is_finite().all()
+
+
+def test_gaps_and_missing_values_are_learnt_around() -> None:
+    frame = wave(400).with_columns(pl.when(pl.int_range(400) % 7 == 3).then(None).otherwise(pl.col("y")).alias("y"))
+    frame = frame.filter(~pl.int_range(pl.len()).is_between(100, 130))
+    model = train(frame)
+    assert model.run["data"]["left_out"]["inserted"] == 31
+    assert model.feature.masked
+    assert np.isfinite(model.run["metrics"]["test"]["mse"])
+
+
+def test_a_constant_series_is_forecast_by_its_constant() -> None:
+    model = train(pl.DataFrame({"y": [3.0] * 200}), data__time=None)
+    np.testing.assert_allclose(model.forecast({"y": [3.0] * 20})["y"], 3.0, atol=0.5)
+    assert model.forecast({"y": [3.0]})["y"].is_finite().all()
+
+
+def test_rows_behind_the_last_value_tell_the_future() -> None:
+    model = train(wave(), forecast__known=["price"])
+    with_future = wave(244).with_columns(pl.when(pl.int_range(244) < 240).then(pl.col("y")).alias("y"))
+    assert model.forecast(with_future).equals(model.forecast(wave(), future=wave(244)[240:].drop("y")))
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "error", "message"),
+    [
+        (wave(12), {}, DataError, r"no window|nothing|has \d+ steps"),
+        (wave().with_columns(pl.lit(None).cast(pl.Float64).alias("y")), {}, DataError, "holds no number in the training part"),
+        (wave(), {"forecast.parts": [200, 50, 10]}, DataError, "forecast.parts"),
+        (wave(), {"encoder.bidirectional": True}, SettingsError, "forward only"),
+        (wave(), {"forecast.output": "negative_binomial", "forecast.scaling": "mean"}, DataError, "for counts"),
+        (wave(), {"forecast.output": "negative_binomial"}, SettingsError, r"set forecast\.scaling=mean"),
+        (wave(), {"forecast.model": "autoregressive"}, SettingsError, "draws paths"),
+        (wave(), {"text.lowercase": False}, SettingsError, "has no effect on the task 'forecast'"),
+        (wave(), {"forecast.levels": [0.9, 0.5]}, SettingsError, "ascending"),
+        (wave(), {"forecast.known": ["prise"]}, RecurraError, "Did you mean 'price'"),
+    ],
+)
+def test_what_cannot_be_forecast_is_told(data: Any, settings: dict[str, Any], error: type[RecurraError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        train(data, **{name.replace(".", "__"): value for name, value in settings.items()})
+
+
+def test_what_a_forecast_lacks_is_told() -> None:
+    model = train(wave(), forecast__known=["price"])
+    with pytest.raises(DataError, match=r"4 of the 4 steps have none, the first at 2024-01-11T00:00"):
+        model.forecast(wave())
+    with pytest.raises(DataError, match=r"1 of the 4 steps have none, the first at 2024-01-11T03:00"):
+        model.forecast(wave(), future=wave(243)[240:].drop("y"))
+    with pytest.raises(DataError, match="has no value in y"):
+        model.forecast(wave().with_columns(pl.lit(None).cast(pl.Float64).alias("y")))
+    with pytest.raises(SettingsError, match=r"levels from 0\.05 to 0\.95"):
+        model.forecast(wave(), quantiles=[0.99])
+    with pytest.raises(DataError, match="longer than the horizon"):
+        model.evaluate(wave(4))
+
+
+def test_calibrated_intervals_cover_their_share_of_the_validation_part() -> None:
+    """Each level is shifted to its share of the validation windows at each step; a share of n = 77 windows is met to 1 / n, twice a pair."""
+    model = train(wave(800), forecast__output="gaussian", training__epochs=1)
+    assert model.run["metrics"]["validation"]["coverage_90"] == pytest.approx(0.9, abs=2 / 77)
+
+
+def test_files_of_the_parts_are_used_as_given(tmp_path: Path) -> None:
+    frame = wave()
+    for name, rows in (("train", frame[:150]), ("validation", frame[150:200]), ("test", frame[200:])):
+        rows.write_csv(tmp_path / f"{name}.csv")
+    model = recurra.train(
+        tmp_path / "train.csv", target="y", validation=tmp_path / "validation.csv", test=tmp_path / "test.csv", settings=SMALL
+    )
+    assert model.run["data"]["rows"] == {"train": 150 - 16 - 4 + 1, "validation": 50 - 4 + 1, "test": 40 - 4 + 1}
