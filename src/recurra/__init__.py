@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "Model": "recurra.model.model",
+    "Recommender": "recurra.model.recommend.model",
     "RecurraError": "recurra.errors",
     "RecurrentClassifier": "recurra.estimators",
     "RecurrentRegressor": "recurra.estimators",
@@ -28,6 +29,7 @@ _HOMES = {
 
 __all__ = [
     "Model",
+    "Recommender",
     "RecurraError",
     "RecurrentClassifier",
     "RecurrentRegressor",
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from recurra.layers.acceleration import accelerate
     from recurra.model.load import load
     from recurra.model.model import Model
+    from recurra.model.recommend.model import Recommender
     from recurra.training.forecast.backtest import backtest
     from recurra.training.train import train
 
