@@ -31,11 +31,15 @@ def weights(model: Any) -> dict[str, list[float]]:
 
 
 def test_leave_one_out_measures_one_click_a_user() -> None:
-    found = recommender(settings=LEAVE_ONE_OUT).run
+    model = recommender(settings=LEAVE_ONE_OUT)
+    found = model.run
     lengths = [len([row for row in clicks() if row["who"] == f"u{n}"]) for n in range(24)]
     measured = sum(length > 2 for length in lengths)
     assert found["data"]["rows"] == {"train": sum(n - 2 if n > 2 else n for n in lengths), "validation": measured, "test": measured}
     assert found["metrics"]["test"]["rows"] == measured
+    long = [row for row in clicks() if lengths[int(row["who"][1:])] > 2]
+    again = model.evaluate(long)
+    assert again == found["metrics"]["test"], "the table of the training gives its test figures"
     assert found["training"]["monitor"] == "ndcg_at_10"
     assert any("one or two clicks" in note for note in found["data"]["notes"])
 

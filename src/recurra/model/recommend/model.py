@@ -122,6 +122,9 @@ class Recommender(TrainedModel):
     def evaluate(self, data: Any, *, on_error: OnError = "fail") -> dict[str, float]:
         """Foresee every click but the first of each session, each from those before it, among all items.
 
+        A model trained with `recommend.split=leave_one_out` is asked for the last click of each sequence alone, as its test part was:
+        on the table of the training that gives the training's own test figures.
+
         Args:
             data: a table of clicks.
             on_error: what happens to rows that cannot be read.
@@ -138,7 +141,8 @@ class Recommender(TrainedModel):
         sessions = self._read(table, skip=on_error == "skip")
         asked = every_click(sessions).sessions
         encoded = self.items.encode(asked)
-        metrics = self.measure(self.rank(Cases.every_step(encoded.items), gaps=self._gaps(encoded)))
+        cases = (Cases.last_step if self.excludes_seen else Cases.every_step)(encoded.items)
+        metrics = self.measure(self.rank(cases, gaps=self._gaps(encoded)))
         left_out = sessions.facts.get("left out", 0) + table.bad_row_count
         return {**metrics, **({"rows_left_out": left_out} if left_out else {})}
 
