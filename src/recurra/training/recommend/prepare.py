@@ -49,7 +49,7 @@ class Prepared:
         fingerprint: hash of the tables.
         rows: clicks by part.
         left_out: clicks that are not used, by reason.
-        overlap: held-out sessions that stand click for click among the training sessions, by part; and of three clicks or more.
+        overlap: by part that was given as a file, its sessions of three clicks or more that stand click for click in the training part.
         facts: whatever else a person should know, in lines.
     """
 
@@ -109,7 +109,7 @@ def prepare(data: Any, settings: Settings, *, validation: Any = None, test: Any 
         "-".join(table.fingerprint() for table in tables.values())[:65],
         {"train": train.clicks, **{part: len(each.cases) for part, each in asked.items()}},
         {_REASONS[name]: count for name, count in left_out.items() if count},
-        _overlap(train, asked),
+        _overlap(train, {part: asked[part] for part in asked if part in parts}),
         list(_facts(parts["train"], split, train, asked)),
     )
 
