@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from recurra.config import load_settings
 from recurra.data.frequency import DAY, Frequency, infer_frequency
 from recurra.data.read import read
-from recurra.data.series import Roles, SeriesSet, infer_roles, read_series
+from recurra.data.roles import Roles, infer_roles
+from recurra.data.series import SeriesSet, read_series
 from recurra.data.split import Part
 from recurra.data.times import parse_times
 from recurra.errors import DataError, MissingColumn, RecurraError, RowError, SettingsError
@@ -175,7 +176,8 @@ def test_times_are_read_as_they_are_written(text: str, expected: str) -> None:
         ([{"y": 1, "t": "2/3/2024"}], {"target": "y", "data.time": "t"}, DataError, "day and month cannot be told apart"),
         ([{"y": 1, "t": 1}], {"target": "y", "data.time": "t"}, DataError, "set forecast.frequency"),
         ([{"y": 1, "t": 1}], {"target": "y", "forecast.known": ["y"]}, SettingsError, "named twice"),
-        ([{"y": "much"}], {"target": "y"}, RowError, "'much' in column 'y' is not a number"),
+        ([{"y": "much"}, {"y": "1"}], {"target": "y"}, RowError, "'much' in column 'y' is not a number"),
+        ([{"y": "much"}, {"y": "more"}], {"target": "y"}, DataError, "holds no numbers, but such as 'much'"),
         ([{"y": 1, "t": 1}], {"target": "y", "data.time": "t", "forecast.frequency": "1h"}, SettingsError, "no unit may follow"),
         ([{"y": 1, "t": 1}], {"target": "y", "data.time": "t", "forecast.frequency": "fast"}, SettingsError, "is no frequency"),
         ([{"y": 1}, {"y": 2}], {"target": "y", "forecast.static": ["y"]}, SettingsError, "named twice"),

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from recurra.config import ForecastSettings
 from recurra.data.frequency import DAY, Frequency
-from recurra.data.series import Covariate, Roles, Series, SeriesSet
+from recurra.data.roles import Covariate, Roles
+from recurra.data.series import Series, SeriesSet
 from recurra.data.times import local_times
 from recurra.data.windows import Encoded, first_origin
 from recurra.errors import DataError
@@ -83,7 +84,11 @@ class SeriesFeature:
         parts = [each.cut(0, end) for each, end in zip(series.series, ends, strict=True) if end > 0]
         roles = series.roles
         if not parts:
-            raise DataError("There are no steps to train on: lower data.validation_share and data.test_share, or give more rows.")
+            longest = max(len(each) for each in series.series)
+            raise DataError(
+                f"The longest series has {longest:,} steps, and the held-out parts with a horizon of {settings.horizon} take all of them: give more "
+                "rows, or lower forecast.horizon, data.validation_share or data.test_share."
+            )
         known = np.stack([np.isfinite(part.values).any(0) for part in parts])
         for number in np.flatnonzero(~known.any(0)):
             raise DataError(f"Column {roles.targets[number]!r} holds no number in the training part: leave it out of the targets.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recurra.config import Settings
-from recurra.data.series import Roles
+from recurra.data.roles import Roles
 
 __all__ = ["forecast_card"]
 

@@ -12,7 +12,8 @@ import polars as pl
 
 from recurra.config import Settings
 from recurra.data.read import read
-from recurra.data.series import Roles, Series, SeriesSet, read_series
+from recurra.data.roles import Roles
+from recurra.data.series import Series, SeriesSet, read_series
 from recurra.data.windows import Encoded, Origins, Windows, first_origin
 from recurra.errors import DataError, SettingsError
 from recurra.features.series import SeriesFeature, Standard, calendar_columns

@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 
 from recurra.data.frequency import DAY, Frequency
-from recurra.data.series import SHARED, Roles, Series, SeriesSet
+from recurra.data.grid import SHARED
+from recurra.data.roles import Roles
+from recurra.data.series import Series, SeriesSet
 from recurra.model.forecast.forecasts import Forecasts
 
 __all__ = ["STEP", "forecast_frame", "user_times"]

@@ -18,7 +18,7 @@ from recurra.training.forecast.prepare import Prepared
 __all__ = ["fit_linear_part"]
 
 Values = npt.NDArray[np.floating]
-STRENGTHS = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
+STRENGTHS = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 100.0)
 """Of the ridge, in multiples of the mean square of an input."""
 MOST_ROWS = 200_000
 """Windows that are looked at, at most; they are thinned evenly."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from recurra.config import Settings
 from recurra.data.read import Table, read, resolve
-from recurra.data.series import Series, SeriesSet, infer_roles, read_series
+from recurra.data.roles import infer_roles
+from recurra.data.series import Series, SeriesSet, read_series
 from recurra.data.split import Part
 from recurra.data.windows import Origins, Windows, first_origin
 from recurra.errors import DataError

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from recurra.data.frequency import Frequency
-from recurra.data.series import Roles
+from recurra.data.roles import Roles
 from recurra.errors import DataError
 from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.forecast.measure import compare_forecasts, strongest_baseline
