@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, embedding
 from recurra.cells.noise import drop
 from recurra.config import Settings
 from recurra.errors import SettingsError
-from recurra.features.items import GAPS, ItemVocabulary
+from recurra.features.items import GAPS, UNKNOWN_ITEM, ItemVocabulary
 from recurra.heads.recommend import RecommendHead
 from recurra.layers.item_table import ItemTable
 from recurra.layers.linear_cross_entropy import Added
@@ -157,14 +157,14 @@ class RecommendNetwork(nn.Module):
             return self.carry(batch, None)[0]
         vectors = self.vectors(batch)
         size = max(1, SCORES // len(self.scoring.weight))
-        placed, total, known = [], vectors.new_zeros(()), batch.answers >= 0
+        placed, total, known = [], vectors.new_zeros(()), (batch.answers != UNKNOWN_ITEM).sum()
         for begin in range(0, len(vectors), size):
             part = slice(begin, begin + size)
             seen = None if batch.seen is None else batch.seen.part(begin, begin + size)
             scores, answers = self.scores(vectors[part], seen), batch.answers[part]
             placed.append(ranks(scores.detach().float().cpu().numpy(), answers.cpu().numpy()))
-            total = total + cross_entropy(scores[known[part]], answers[known[part]], reduction="sum")
-        return Answered(np.concatenate(placed) if placed else np.zeros(0), total / known.sum().clamp(min=1))
+            total = total + cross_entropy(scores, answers, reduction="sum", ignore_index=UNKNOWN_ITEM)
+        return Answered(np.concatenate(placed) if placed else np.zeros(0), total / known.clamp(min=1))
 
     def loss(self, outputs: Asked | Answered, batch: ClickBatch) -> Float[Tensor, ""]:
         """Mean loss of the batch's answers: against the batch's items in training, else the cross-entropy of all items."""
