@@ -34,6 +34,20 @@ API: dict[str, tuple[str, list[str]]] = {
             "recurra.config.load_settings",
         ],
     ),
+    "forecasting": (
+        "Forecasts",
+        [
+            "recurra.model.forecast.forecaster.Forecaster",
+            "recurra.model.forecast.stream.ForecastStream",
+            "recurra.model.forecast.forecasts.Forecasts",
+            "recurra.training.forecast.backtest.backtest",
+            "recurra.training.forecast.backtest.Backtest",
+            "recurra.metrics.forecast",
+            "recurra.metrics.forecast_intervals",
+            "recurra.evaluation.forecast.seasons",
+            "recurra.evaluation.forecast.baselines",
+        ],
+    ),
     "estimators": ("scikit-learn estimators", ["recurra.estimators.RecurrentClassifier", "recurra.estimators.RecurrentRegressor"]),
     "layers": (
         "Layers and cells",
