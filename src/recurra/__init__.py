@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "Model": "recurra.model.model",
+    "Forecaster": "recurra.model.forecast.forecaster",
     "Recommender": "recurra.model.recommend.model",
     "RecurraError": "recurra.errors",
     "RecurrentClassifier": "recurra.estimators",
@@ -29,6 +30,7 @@ _HOMES = {
 
 __all__ = [
     "Model",
+    "Forecaster",
     "Recommender",
     "RecurraError",
     "RecurrentClassifier",
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from recurra.errors import RecurraError
     from recurra.estimators import RecurrentClassifier, RecurrentRegressor
     from recurra.layers.acceleration import accelerate
+    from recurra.model.forecast.forecaster import Forecaster
     from recurra.model.load import load
     from recurra.model.model import Model
     from recurra.model.recommend.model import Recommender

@@ -1,0 +1,109 @@
+"""`recurra train --horizon`, `forecast` and `evaluate`, called in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recurra.cli import main
+
+QUICK = [f"--set={each}" for each in (
+    "forecast.input_length=12", "forecast.segment=4", "encoder.hidden_size=6", "training.epochs=1", "training.device=cpu",
+    "evaluation.baselines=false", "evaluation.bootstrap_samples=0", "logging.tensorboard=false",
+)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table of two stores and a model of it."""
+    path = tmp_path_factory.mktemp("forecast")
+    days = pl.date_range(pl.date(2023, 1, 1), pl.date(2023, 5, 30), "1d", eager=True)
+    steps = np.arange(len(days))
+    stores = [
+        pl.DataFrame(
+            {"store": [name] * len(days), "day": days, "units": 20 * place + 5 * np.sin(2 * np.pi * steps / 7), "price": steps % 7}
+        )
+        for place, name in enumerate(("Oslo", "Rom"), 1)
+    ]
+    pl.concat(stores).write_csv(path / "sales.csv")
+    call(
+        "train",
+        str(path / "sales.csv"),
+        "--target",
+        "units",
+        "--time",
+        "day",
+        "--series",
+        "store",
+        "--horizon",
+        "7",
+        "-o",
+        str(path / "model"),
+        "-q",
+        *QUICK,
+    )
+    return path
+
+
+def call(*arguments: str, code: int = 0) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    assert (end.value.code or 0) == code
+
+
+def test_a_table_becomes_a_model_and_the_model_a_table(folder: Path) -> None:
+    call("forecast", str(folder / "model"), str(folder / "sales.csv"), "--output", str(folder / "next.csv"))
+    found = pl.read_csv(folder / "next.csv")
+    assert found.columns[:3] == ["store", "day", "units"]
+    assert found["store"].to_list() == ["Oslo"] * 7 + ["Rom"] * 7
+    assert found["day"].to_list() == ["2023-05-31", *(f"2023-06-0{day}" for day in range(1, 7))] * 2
+    assert bool((found["units_0.05"] <= found["units_0.95"]).all())
+
+
+def test_quantiles_are_those_that_were_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("forecast", str(folder / "model"), str(folder / "sales.csv"), "--quantile", "0.5", "-q", "0.8", "--json")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 14
+    assert set(rows[0]) == {"store", "day", "units", "units_0.5", "units_0.8"}
+
+
+def test_the_model_is_measured(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("evaluate", str(folder / "model"), str(folder / "sales.csv"), "--json")
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["windows"] == 2 * (150 - 12 - 7 + 1)
+    assert {"mse", "mase", "standard_mse", "coverage_90"} <= set(metrics)
+
+
+def test_several_targets_and_a_dry_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(
+        "train",
+        str(folder / "sales.csv"),
+        "-t",
+        "units",
+        "-t",
+        "price",
+        "--time",
+        "day",
+        "--series",
+        "store",
+        "--horizon",
+        "3",
+        "--dry-run",
+        "--json",
+        *QUICK,
+    )
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["task"] == "forecast"
+    assert plan["columns"] == ["day", "store", "units", "price"]
+    assert (plan["series"], plan["frequency"]) == (2, "1d")
+
+
+def test_commands_for_another_task_name_the_right_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("predict", str(folder / "model"), "some text", code=1)
+    assert "use `recurra forecast" in capsys.readouterr().err
+    call("forecast", str(folder / "model"), str(folder / "sales.csv"), "--future", str(folder / "sales.csv"), code=1)
+    assert "leave out the table of the future" in capsys.readouterr().err
