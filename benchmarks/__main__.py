@@ -6,6 +6,7 @@ from cyclopts import App, Parameter
 
 from benchmarks.forecasting import forecasting
 from benchmarks.gpu import gpu
+from benchmarks.rankings import rankings
 from benchmarks.recipes import recipes
 from benchmarks.recommendation import recommendation
 from benchmarks.recurrences import recurrences
@@ -19,6 +20,7 @@ app.command(recipes)
 app.command(recurrences)
 app.command(forecasting)
 app.command(recommendation)
+app.command(rankings)
 app.command(gpu)
 
 if __name__ == "__main__":

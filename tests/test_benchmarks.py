@@ -15,7 +15,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the benchmarks lie beside the package, not in it
 
-from benchmarks import forecasting, recommendation  # noqa: E402
+from benchmarks import forecasting, rankings, recommendation  # noqa: E402
 from benchmarks.kernels import contenders, growth, memory, report, scan, streaming, timing, variants  # noqa: E402
 from benchmarks.kernels.cases import GATES, Case, Shape, Unable, count_flops, make_data, weight_bytes  # noqa: E402
 from benchmarks.kernels.contenders import OTHERS, ours, timed_call  # noqa: E402
@@ -396,3 +396,17 @@ def test_the_benchmark_of_forecasting_runs(tmp_path):
     found = json.loads((tmp_path / "forecasting.json").read_text())
     assert set(found["training"][0]["ratio"]) == {forecasting.PLAIN, forecasting.KERNELS, forecasting.SEGMENTS}
     assert all(row["ms"] > 0 for row in found["service"])
+
+
+def test_rankings_with_and_without_copies(tmp_path, monkeypatch):
+    """Of the test sessions half are training sessions; what is left are the others."""
+    monkeypatch.chdir(ROOT)
+    random = np.random.default_rng(0)
+    rows = [random.permutation(30)[:4] for _ in range(60)]
+    for part, chosen in (("train", rows[:30]), ("valid", rows[40:50]), ("test", rows[20:40])):
+        lines = [f"{part}{n},{item},{place}" for n, row in enumerate(chosen) for place, item in enumerate(row)]
+        (tmp_path / f"yoochoose_{part}.csv").write_text("session,item,time\n" + "\n".join(lines) + "\n")
+    rankings.rankings(data=tmp_path, output=tmp_path)
+    found = json.loads((tmp_path / "rankings.json").read_text())
+    assert {entry["data"]: entry["questions"] for entry in found} == {"yoochoose": 60, "yoochoose, without copies of training sessions": 30}
+    assert len(found) == 8

@@ -148,6 +148,14 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     tiny = {"training.epochs": 1, "encoder.hidden_size": 8, "embedding.size": 8, "embedding.buckets": 100, "logging.tensorboard": False}
     if page.name == "README.md":  # there the title is the only input, and the network as small as may be
         monkeypatch.setattr(recurra, "train", partial(recurra.train, settings={**tiny, "data.columns": ["title"]}))
+    if page.name == "tutorial-recommendation.md":
+        columns = {"recommend": {"session": "session_id", "item": "item_id"}, "data.time": "ts", "head.task": "recommend"}
+        clicks = [
+            {"session_id": s, "item_id": f"brand1-{(s + n) % 6}" if n else "cart", "ts": 10 * s + n} for s in range(40) for n in range(5)
+        ]
+        recurra.train(
+            clicks, output="runs/clicks", settings={**columns, "encoder.hidden_size": 8, "embedding.size": 8, "training.epochs": 1}
+        )
     if page.name == "tutorial.md":
         recurra.train(frame, target="intent", output="runs/small", settings=tiny)
     names: dict[str, object] = {"__name__": "__main__"}
