@@ -89,7 +89,7 @@ class RecommendSettings(Group):
     repeats: bool = True
     """Learn how much more or less probable an item is that the session already holds, by how many clicks ago that was."""
     time_gaps: bool = False
-    """The network also reads the time since the click before, in powers of two of the column's unit."""
+    """The network also reads the time since the click before, in powers of two of the column's unit (of dates a microsecond)."""
     attributes: list[Text] = []
     """Columns of an item's properties (a category, a brand): the vectors of their values are added to the item's own."""
 

@@ -23,8 +23,8 @@ __all__ = ["GAPS", "UNKNOWN_ITEM", "ItemAttribute", "ItemVocabulary", "gap_numbe
 
 UNKNOWN_ITEM = -1
 """Number of an item that the training part does not have."""
-GAPS = 34
-"""Numbers of time gaps: none (a session's first click), and powers of two of the unit."""
+GAPS = 64
+"""Numbers of time gaps: none (a session's first click), and powers of two of the unit (of dates a microsecond)."""
 SUGGESTED_ITEMS = 20_000
 """Most items among which a nearest name is looked for."""
 

@@ -16,7 +16,7 @@ from safetensors.numpy import save as save_arrays
 from recurra.data.sessions import as_names
 from recurra.data.store import Ragged
 from recurra.errors import DataError
-from recurra.features.items import GAPS, ItemVocabulary
+from recurra.features.items import ItemVocabulary, gap_numbers
 from recurra.files import replacing
 from recurra.layers.stepper import Stepper
 from recurra.model.recommend.batch import Seen
@@ -63,7 +63,7 @@ class RecommenderSession:
 
         Args:
             item: what was clicked.
-            time: when, in the unit of the training's time column; needed by a model that reads time gaps, and by no other.
+            time: when, in the unit of the training's time column (dates: microseconds since 1970); needed by a model that reads time gaps, and by no other.
 
         Returns:
             Whether the model knows the item. A click on one that it does not know is stepped over.
@@ -80,7 +80,7 @@ class RecommenderSession:
         if time is not None and time < self._time:
             raise DataError(f"A click at {time} cannot follow one at {self._time}: times ascend.")
         number = self._items.number_by_name.get(str(as_names(pl.Series([item]))[0]))
-        gap = 0 if time is None or np.isnan(self._time) else min(GAPS - 1, 1 + int(np.log2(1.0 + time - self._time)))
+        gap = 0 if time is None or np.isnan(self._time) else int(gap_numbers(np.array([self._time, time]), np.array([0, 2]))[1])
         self._time = np.nan if time is None else float(time)
         if number is None:
             return False
