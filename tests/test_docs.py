@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import re
 import shlex
 from functools import partial
@@ -14,7 +16,7 @@ import pytest
 import yaml
 
 import recurra
-from recurra.cli import app
+from recurra.cli import app, main
 from recurra.config import Settings, load_settings, parse_assignment
 
 ROOT = Path(__file__).parents[1]
@@ -136,6 +138,33 @@ def small_table(path: Path) -> pl.DataFrame:
     return frame
 
 
+def tagged_table() -> list[dict[str, list[str]]]:
+    """Sentences with the columns of the page on tags."""
+    return [
+        {"tokens": ["Ada", name, "saw", place, "."], "tags": ["B-PER", "I-PER", "O", "B-LOC", "O"]}
+        for name in ("Hopper", "Lovelace", "Smith", "Jones")
+        for place in ("Paris", "London", "Rome", "Oslo", "Ulm")
+    ]
+
+
+def test_the_commands_on_tags_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands of the page on a table of twenty rows; what they print is the promised JSON."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
+    for name in ("entities.jsonl", "test.jsonl", "slots.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in tagged_table()))
+    tiny = ["training.epochs=1", "encoder.hidden_size=4", "embedding.size=4", "logging.tensorboard=false", "evaluation.baselines=false"]
+    for words in commands(ROOT / "docs" / "how-to" / "tag-tokens.md"):
+        more = [part for one in tiny for part in ("--set", one)] if words[1] == "train" else []
+        capsys.readouterr()
+        with contextlib.suppress(SystemExit):
+            main([*words[1:], *more])
+        if words[1] == "predict":
+            found = json.loads(capsys.readouterr().out)
+            assert len(found["tags"]) == 6
+            assert isinstance(found["spans"], list)
+
+
 RUN = [page for page in PAGES if blocks(page, "python")]
 
 
@@ -158,6 +187,8 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         )
     if page.name == "tutorial.md":
         recurra.train(frame, target="intent", output="runs/small", settings=tiny)
+    if page.name == "tag-tokens.md":
+        recurra.train(tagged_table(), target="tags", output="runs/entities", settings=tiny)
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), names)

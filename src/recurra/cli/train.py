@@ -26,7 +26,7 @@ def train(
     join: Annotated[list[str] | None, Parameter(negative=())] = None,
     on_error: Literal["fail", "skip"] | None = None,
     group: str | None = None,
-    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend"] | None = None,
+    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag"] | None = None,
     text: str | None = None,
     session: str | None = None,
     user: str | None = None,
@@ -71,7 +71,7 @@ def train(
     time
         Column that orders the rows in time: the latest are held out. For a recommendation: when a click was.
     task
-        What the model does; inferred from the target when not given. language: the next token of a text.
+        What the model does; inferred from the target when not given. language: the next token of a text. tag: a tag a token.
     text
         For a language model: the text column of a table; its only one when not given.
     session
