@@ -358,9 +358,8 @@ def _opened(folder: Path, key: str, *, resume: bool, overwrite: bool) -> Path:
                 if started.is_file()
                 else "choose another one, or replace it with --overwrite"
             )
-            raise OutputExists(
-                f"{str(folder)!r} holds {'a backtest' if ours else 'other things than a backtest'}: {advice if ours else 'choose another one'}."
-            )
+            what = "an interrupted backtest" if started.is_file() else "a backtest" if ours else "other things than a backtest"
+            raise OutputExists(f"{str(folder)!r} holds {what}: {advice if ours else 'choose another one'}.")
         for name in (RESULT, PAGE):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / FOLDS, ignore_errors=True)
