@@ -10,6 +10,8 @@
 #include <system_error>
 #include <thread>
 
+#include "denormals.h"
+
 #if !defined(_WIN32)
 #include <pthread.h>
 #endif
@@ -109,6 +111,7 @@ class Helpers final : public Crew {
   }
 
   void help(int mine) {
+    const DenormalsAreZero mode;
     uint32_t seen = 0;
     for (;;) {
       auto since = Clock::now();

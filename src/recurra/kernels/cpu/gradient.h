@@ -318,6 +318,7 @@ bool backward(const Call& call) {
   const int64_t blocks = (plan.total + chunk_rows - 1) / chunk_rows;
 #pragma omp parallel num_threads(call.threads) if (call.threads > 1)
   {
+    const recurra::DenormalsAreZero mode;
 #pragma omp for schedule(static)
     for (int item = 0; item < items * call.direction_count; ++item)
       pack_backward<T, Cell>(size, call.directions[item / items], zeros.data, packed.data + size.packed_size() * (item / items), item % items);

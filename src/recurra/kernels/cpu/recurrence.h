@@ -9,6 +9,7 @@
 #pragma once
 
 #include "call.h"
+#include "denormals.h"
 #include "product.h"
 
 namespace RECURRA_ISA {
@@ -282,6 +283,7 @@ bool forward(const Call& call) {
   const int items = static_cast<int>(size.input_panels()) + size.unit_panels() + 1;
 #pragma omp parallel num_threads(call.threads) if (call.threads > 1)
   {
+    const recurra::DenormalsAreZero mode;
 #pragma omp for schedule(static)
     for (int item = 0; item < items * call.direction_count; ++item)
       pack_forward(size, call.directions[item / items], packed.data + size.forward_size() * (item / items), item % items);

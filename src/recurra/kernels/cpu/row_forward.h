@@ -218,6 +218,7 @@ bool row_forward(const Equations<T>& equations, const Call& call) {
   const int items = weights.items();
 #pragma omp parallel num_threads(call.threads) if (call.threads > 1)
   {
+    const recurra::DenormalsAreZero mode;
 #pragma omp for schedule(static)
     for (int item = 0; item < items * call.direction_count; ++item)
       weights.pack(call.directions[item / items], packed.data + weights.total() * (item / items), item % items);

@@ -147,6 +147,7 @@ bool row_backward(const Equations<T>& equations, const Call& call) {
   const int64_t blocks = (plan.total + chunk_rows - 1) / chunk_rows;
 #pragma omp parallel num_threads(call.threads) if (call.threads > 1)
   {
+    const recurra::DenormalsAreZero mode;
 #pragma omp for schedule(static)
     for (int item = 0; item < items * call.direction_count; ++item)
       weights.pack(call.directions[item / items], zeros.data, packed.data + weights.total() * (item / items), item % items);

@@ -308,6 +308,7 @@ StepScratch step_scratch(const StepCall& call, Each&& with_cell) {
 
 template <class T, class Each>
 void run_steps(StepCall& call, Each&& with_cell) {
+  const recurra::DenormalsAreZero mode;
   const StepScratch scratch = step_scratch<T>(call, with_cell);
   const int at_once = chunk_steps(call), streams = call.streams;
   T* const planes = static_cast<T*>(call.scratch);
@@ -379,10 +380,12 @@ template <class T, class Cell>
 void fold_vectors(const StepLayer& layer, const T* vectors, int count, T* to) {
   const StepSizes<T, Cell> size(layer.features, layer.hidden);
 #pragma omp parallel for schedule(static)
-  for (int panel = 0; panel < size.panels; ++panel)
+  for (int panel = 0; panel < size.panels; ++panel) {
+    const recurra::DenormalsAreZero mode;
     input_products(
         size, layer.packed, panel, count, [&](int i) { return vectors + static_cast<ptrdiff_t>(i) * size.features; },
         [&](int i) { return to + i * size.planes_wide(); });
+  }
 }
 
 }  // namespace RECURRA_ISA

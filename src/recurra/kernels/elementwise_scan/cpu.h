@@ -134,6 +134,7 @@ bool layer_forward(const ScanCall& call) {
   if (!panels.data || !bias.data || !scratch.data) return false;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
+    const recurra::DenormalsAreZero mode;
 #pragma omp for schedule(static)
     for (int64_t item = 0; item < layout.items(); ++item) layout.pack(call, panels.data, bias.data, item);
 #pragma omp for schedule(static, 1)
@@ -338,7 +339,10 @@ bool layer_backward(const ScanCall& call) {
   if (!pass.ready()) return false;
   const int threads = static_cast<int>(call.threads);
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  pass.run();
+  {
+    const recurra::DenormalsAreZero mode;
+    pass.run();
+  }
   return true;
 }
 

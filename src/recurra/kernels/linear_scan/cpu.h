@@ -13,6 +13,7 @@
 // No element depends on another, so rows and columns may be divided over threads in any way without changing a bit.
 #pragma once
 
+#include "../cpu/denormals.h"
 #include "../cpu/vector.h"
 #include "call.h"
 
@@ -194,6 +195,7 @@ void linear_scan(bool backward, const ScanCall& call) {
   const int threads = static_cast<int>(call.threads);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
   for (int64_t i = 0; i < call.rows * blocks.count; ++i) {
+    const recurra::DenormalsAreZero mode;
     const int64_t row = i / blocks.count, block = i % blocks.count;
     const Task task(call, row, blocks.begin(block), blocks.end(block, call));
     const int64_t start = task.length ? task.time(0) : 0;
