@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra.config import load_settings
@@ -99,6 +99,7 @@ def test_calendar_frequencies_are_inferred_and_go_on(times: list[str], expected:
     assert found.times(series, ahead=1)[-1] == np.datetime64(following, "us").astype(np.int64)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(["15min", "1h", "1d", "b", "1w", "1mo", "2mo", "1q", "1y"]), st.integers(-400, 900), st.integers(5, 40))
 def test_a_grid_knows_its_own_times(text: str, start: int, length: int) -> None:
     """positions(times(n)) = n without any off the grid, and the frequency that is inferred from these times has the same steps."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurra.data.windows import Encoded, WindowLoader, Windows
@@ -19,6 +19,7 @@ def encoded(length: int, *, channels: int = 2, horizon: int = 3, number: int = 0
 
 
 @pytest.mark.parametrize("joint", [False, True])
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 4), st.lists(st.integers(1, 12), min_size=1, max_size=3))
 def test_a_window_is_a_slice_of_its_series(joint: bool, input_length: int, horizon: int, lengths: list[int]) -> None:
     series = [encoded(length, horizon=horizon, number=number) for number, length in enumerate(lengths)]

@@ -31,7 +31,7 @@ def parameters(output: str, rows: int = 5, seed: int = 0) -> tuple[ForecastHead,
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000))
 def test_quantiles_never_cross(output: str, seed: int) -> None:
     made, found = parameters(output, rows=20, seed=seed)
