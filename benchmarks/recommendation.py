@@ -207,8 +207,8 @@ def _without_end(loader: StreamLoader) -> Iterator[Any]:
 def _train(clicks: Sessions, items: int, *, rows: int, units: int, effort: Effort) -> dict[str, Any]:
     plain = PlainGRU(clicks, items, rows=rows, units=units)
     single, single_clicks = recurra_steps(clicks, items, rows=rows, units=units, window=1)
-    window, window_clicks = recurra_steps(clicks, items, rows=rows, units=units, window=16)
-    calls = {"plain PyTorch, 1 click": plain.step, "recurra, 1 click": single, "recurra, 16 clicks": window}
+    window, window_clicks = recurra_steps(clicks, items, rows=rows, units=units, window=8)
+    calls = {"plain PyTorch, 1 click": plain.step, "recurra, 1 click": single, "recurra, 8 clicks": window}
     for name, call in calls.items():
         # Before anything is learnt the loss is that of a guess among all items, whatever is drawn: the gate before the clock.
         loss = call().item()
@@ -218,7 +218,7 @@ def _train(clicks: Sessions, items: int, *, rows: int, units: int, effort: Effor
     size = {
         "plain PyTorch, 1 click": rows,
         "recurra, 1 click": statistics.mean(single_clicks),
-        "recurra, 16 clicks": statistics.mean(window_clicks),
+        "recurra, 8 clicks": statistics.mean(window_clicks),
     }
     per_click = {name: [value / size[name] for value in values] for name, values in samples.items()}
     return {
@@ -234,7 +234,7 @@ def _train(clicks: Sessions, items: int, *, rows: int, units: int, effort: Effor
 
 def _serve(items: int, units: int, *, clicks: int) -> list[dict[str, Any]]:
     """A session of many clicks among very many items: each click, and the twenty best items after it."""
-    settings = _settings(32, units, 16)
+    settings = _settings(32, units, 8)
     random = np.random.default_rng(0)
     vocabulary = ItemVocabulary(pl.Series([str(number) for number in range(items)]), np.ones(items, np.int64))
     network = RecommendNetwork(vocabulary, settings)

@@ -374,7 +374,7 @@ def test_rows_of_plain_torch_go_through_every_session():
 def test_the_benchmark_of_recommendation_runs(tmp_path):
     recommendation.recommendation(quick=True, output=tmp_path)
     found = json.loads((tmp_path / "recommendation.json").read_text())
-    assert [set(case["ratio"]) for case in found["training"]] == [{"plain PyTorch, 1 click", "recurra, 1 click", "recurra, 16 clicks"}]
+    assert [set(case["ratio"]) for case in found["training"]] == [{"plain PyTorch, 1 click", "recurra, 1 click", "recurra, 8 clicks"}]
     assert found["service"][0]["recall"] == 1.0
     assert found["service"][0]["top_20_ms"] > 0
 

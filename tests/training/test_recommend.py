@@ -156,6 +156,7 @@ ONE = {"who": ["a", "b", "c"], "what": ["x", "y", "x"], "when": [1, 2, 3]}
     ("data", "settings", "error", "message"),
     [
         (ONE, {"data.validation_share": 0.0, "data.test_share": 0.0}, EmptyData, "No session has two clicks"),
+        (ONE, {}, EmptyData, "No session has two clicks"),
         ({"who": list("aaaa"), "what": list("xxxx"), "when": [1, 2, 3, 4]}, LEAVE_ONE_OUT, DataError, "all of one item, 'x'"),
         ({"who": list("aabb"), "what": list("xyxy"), "when": [1, 1, 1, 1]}, {}, EmptyData, "too many have the same time"),
         ({"who": list("aabb"), "what": list("xyxy"), "when": ["now", "2", "3", "4"]}, {}, DataError, "no time"),

@@ -267,6 +267,6 @@ def copies_sentence(overlap: Mapping[str, int]) -> str:
     if not found:
         return "No session of three clicks or more of the other parts is also a training session." if overlap else ""
     return (
-        f"{' and '.join(found)} of three clicks or more are, click for click, training sessions too: "
-        "on those the figures measure memory, and they flatter whatever remembers best."
+        f"{' and '.join(found)} of three clicks or more are, click for click, training sessions too. "
+        "A few short ones are chance; many, or long ones, are copies, on which the figures measure memory."
     )

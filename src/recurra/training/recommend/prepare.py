@@ -88,6 +88,10 @@ def prepare(data: Any, settings: Settings, *, validation: Any = None, test: Any 
         elif part in found:
             tables[part] = found[part]
     parts = {part: read_clicks(table, settings) for part, table in tables.items()}
+    if (parts["train"].items.lengths < 2).all():
+        raise EmptyData(
+            f"No session has two clicks: there is no next click to learn. Is {settings.recommend.session!r} the column of sessions?"
+        )
     split = _split(parts, settings)
     items = ItemVocabulary.fit(split.train)
     train = items.encode(split.train)
