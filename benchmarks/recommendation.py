@@ -251,7 +251,7 @@ def _serve(items: int, units: int, *, clicks: int) -> list[dict[str, Any]]:
     try:
         fast, other = _session(model, chosen, approximate=True)
     except MissingDependency as error:
-        Console().print(f"Approximate search is left out: {error}")
+        Console().print(f"Approximate search is left out: {error}", markup=False)
         return rows
     fast["recall"] = statistics.mean(len(set(a) & set(b)) / len(a) for a, b in zip(found, other, strict=True))
     return [*rows, fast]
