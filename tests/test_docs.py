@@ -189,6 +189,10 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         recurra.train(frame, target="intent", output="runs/small", settings=tiny)
     if page.name == "tag-tokens.md":
         recurra.train(tagged_table(), target="tags", output="runs/entities", settings=tiny)
+    if page.name == "language-models.md":
+        sizes = {"training.epochs": 1, "encoder.hidden_size": 8, "embedding.size": 8, "logging.tensorboard": False}
+        lines = [{"text": f"The {word} ran. A {word} sat."} for word in ("cat", "dog", "owl", "fox") * 8]
+        recurra.train(lines, output="runs/corpus", settings={"head.task": "language", "evaluation.baselines": False, **sizes})
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), names)

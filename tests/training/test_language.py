@@ -53,6 +53,13 @@ def weights(model: LanguageModel) -> dict[str, torch.Tensor]:
     return model.network.state_dict()
 
 
+@pytest.fixture(autouse=True)
+def _quiet_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the charts and samples of the report, which take most of the time of a tiny training and have a test of their own."""
+    monkeypatch.setattr("recurra.training.language.results.SAMPLES", ())
+    monkeypatch.setattr("recurra.training.language.results.write_report", lambda path, report: path.write_text(report.title))
+
+
 @pytest.mark.parametrize("kind", ["character", "word", "whitespace", "bpe"])
 def test_a_text_becomes_a_model_that_writes(kind: str, corpus: Path, tmp_path: Path) -> None:
     model = train(corpus, output=tmp_path / "model", text__tokenizer=kind, text__vocabulary_size=300, optimizer__learning_rate=0.02)

@@ -11,7 +11,15 @@ from torch.optim import SGD, Adagrad, Muon, SparseAdam
 
 from recurra.config import OptimizerSettings
 from recurra.errors import SettingsError
-from recurra.training.optimizers import CombinedOptimizer, asgd_average, build_optimizer, clip_gradients, gradient_norms
+from recurra.training.optimizers import (
+    CombinedOptimizer,
+    asgd_average,
+    build_optimizer,
+    clip_gradients,
+    gradient_norms,
+    set_learning_rate,
+    start_averaging,
+)
 
 NAMES = get_args(OptimizerSettings.model_fields["name"].annotation)
 SPARSE = ("sgd", "adam", "adamw", "adagrad", "muon", "adagrad_momentum")
@@ -183,3 +191,22 @@ def test_embeddings_learn_at_a_multiple_of_the_rate(sparse):
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert tables
     assert all(rate == pytest.approx(0.4 if key in tables else 0.1) for key, rate in rates.items())
+
+
+def test_asgd_takes_a_new_rate_at_once_and_averages_when_told():
+    model = nn.Linear(3, 2, bias=False)
+    optimizer = build_optimizer(model, optimizer_settings("asgd", averaging="stalled", weight_decay=0.0), learning_rate=0.5, steps=6)
+    weight, seen = model.weight, []
+    for step, rate in enumerate((0.5, 0.1, 0.3, 0.2, 0.4, 0.1)):
+        set_learning_rate(optimizer, rate)
+        before = weight.detach().clone()
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+        torch.testing.assert_close(before - weight, torch.full_like(weight, rate))
+        if step == 1:
+            start_averaging(optimizer, step=2)
+        elif step > 2:  # torch starts the average with the weights of step t0 + 2
+            seen.append(weight.detach().clone())
+        parameters, averages = asgd_average(optimizer)
+        average = averages[[parameter is weight for parameter in parameters].index(True)]
+        torch.testing.assert_close(average, torch.stack(seen).mean(0) if seen else weight.detach())

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from recurra.model.trained import TrainedModel
 
 __all__ = ["evaluate"]
 
@@ -18,6 +21,7 @@ def evaluate(
     /,
     *more: str,
     on_error: Literal["fail", "skip"] = "fail",
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
 ) -> None:
@@ -33,6 +37,8 @@ def evaluate(
         Further files with the same columns.
     on_error
         What happens to rows that cannot be read or have an unknown label: an error, or left out and counted.
+    set_
+        For a language model: how it is measured besides, as language.cache=2000 or language.dynamic_rate=0.1.
     json_
         Print one flat JSON object of metrics on standard output, and nothing else.
     output
@@ -40,7 +46,9 @@ def evaluate(
     """
     from recurra.model.load import load
 
-    metrics = load(model).evaluate([data, *more] if more else data, on_error=on_error)
+    chosen = load(model)
+    source = [data, *more] if more else data
+    metrics = _with_options(chosen, source, on_error, set_) if set_ else chosen.evaluate(source, on_error=on_error)
     if output is not None:
         from recurra.model.folder import write_file
 
@@ -51,3 +59,20 @@ def evaluate(
         from recurra.cli.table import print_metrics
 
         print_metrics(metrics)
+
+
+def _with_options(model: TrainedModel, source: Any, on_error: Literal["fail", "skip"], assignments: list[str]) -> dict[str, float]:
+    """Measure a language model in other ways than it was trained with."""
+    from recurra.config import load_settings, parse_assignment
+    from recurra.errors import SettingsError
+    from recurra.model.language.model import LanguageModel
+
+    given = dict(parse_assignment(assignment) for assignment in assignments)
+    wrong = [name for name in given if not name.startswith(("language.cache", "language.dynamic"))]
+    if wrong or not isinstance(model, LanguageModel):
+        raise SettingsError(
+            f"--set {(wrong or list(given))[0]} changes nothing here: only how a language model is measured can be set, "
+            "with language.cache and language.dynamic_rate and what belongs to them."
+        )
+    chosen = load_settings({f"language.{name}": value for name, value in model.settings.language.model_dump().items()}, given)
+    return model.evaluate(source, on_error=on_error, options=chosen.language)

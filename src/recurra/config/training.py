@@ -23,6 +23,9 @@ class OptimizerSettings(Group):
     """Decay of the weight matrices; biases and normalization gains are never decayed."""
     embedding_factor: Annotated[float, Field(gt=0.0)] = 3.0
     """Learning rate of the embeddings in multiples of that of all else: each of their rows is met in few batches only."""
+    averaging: Literal["half", "stalled"] = "half"
+    """From when on asgd averages the weights. half: the second half of all steps. stalled: from the end of the epoch in which the
+    monitored metric has not improved for `schedule.patience` epochs (the non-monotonic trigger of Merity et al. 2018)."""
     momentum: Probability = 0.9
     """Momentum of sgd, rmsprop, muon and adagrad_momentum."""
     beta1: Probability = 0.9

@@ -8,13 +8,14 @@ from typing import Literal
 
 __all__ = ["MAIN_METRIC", "ErrorExample", "Result", "Task"]
 
-Task = Literal["classify", "labels", "regress", "forecast", "recommend", "tag", "token"]
+Task = Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "token"]
 
 MAIN_METRIC: Mapping[Task, str] = {
     "classify": "accuracy",
     "labels": "micro_f1",
     "regress": "rmse",
     "forecast": "mase",
+    "language": "perplexity",
     "recommend": "recall_at_20",
     "tag": "f1",
     "token": "token_accuracy",

@@ -31,7 +31,7 @@ from recurra.training.gradient_flow import GradientFlow
 from recurra.training.interruption import Interruption
 from recurra.training.logs import STEPS_BETWEEN_ROWS, Logs
 from recurra.training.monitor import Monitor, choose_metric
-from recurra.training.optimizers import asgd_average, build_optimizer, clip_gradients, set_learning_rate
+from recurra.training.optimizers import asgd_average, build_optimizer, clip_gradients, set_learning_rate, start_averaging
 from recurra.training.progress import ProgressDisplay
 from recurra.training.schedules import Schedule
 from recurra.training.seeds import random_state, restore_random_state
@@ -243,6 +243,8 @@ class Fitting(lightning.LightningModule):
         course.history.append(record)
         course.gradient_flow += self.flow.end_epoch(course.epoch + 1)
         self.schedule.end_epoch(improved=better)
+        if self.settings.optimizer.averaging == "stalled" and self.monitor.stalled >= self.settings.schedule.patience:
+            start_averaging(self.trainer.optimizers[0], step=course.step)
         assert self.progress is not None
         self.progress.epoch(record, best=better)
         if self.logs is not None:

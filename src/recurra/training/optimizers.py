@@ -23,8 +23,18 @@ from recurra.shapes import Tensor
 from recurra.training.adagrad import AdagradMomentum
 from recurra.training.recurrent import recurrent_layers
 
-__all__ = ["CombinedOptimizer", "asgd_average", "build_optimizer", "clip_gradients", "gradient_norms", "set_learning_rate"]
+__all__ = [
+    "CombinedOptimizer",
+    "asgd_average",
+    "build_optimizer",
+    "clip_gradients",
+    "gradient_norms",
+    "set_learning_rate",
+    "start_averaging",
+]
 
+NEVER = 2**40
+"""Steps that no run reaches."""
 FUSED = ("sgd", "adam", "adamw", "adagrad")
 SPARSE = ("sgd", "adam", "adamw", "adagrad", "muon", "adagrad_momentum")
 
@@ -74,7 +84,7 @@ def build_optimizer(
         settings: name and coefficients.
         learning_rate: of every group, times `embedding_factor` for embeddings; for muon the update of a matrix is scaled to the size that AdamW's would have
             (Liu et al. 2025, section 2.2), so that one rate serves both.
-        steps: optimizer steps of the run. ASGD averages the weights of the second half of them.
+        steps: optimizer steps of the run. ASGD averages the weights of the second half of them, or from `start_averaging` on.
         scaled: gradients come from a loss scaler (float16), which fused implementations would not let us clip.
 
     Raises:
@@ -114,6 +124,11 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Set the rate of every group, that of embeddings by their factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("factor", 1.0)
+    if isinstance(optimizer, ASGD):  # torch's would take a new rate one step late
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if "eta" in optimizer.state.get(parameter, {}):
+                    optimizer.state[parameter]["eta"].fill_(group["lr"])
 
 
 def _partition(network: nn.Module, *, muon: bool) -> tuple[list[nn.Parameter], ...]:
@@ -180,7 +195,8 @@ def _dense(groups: list[dict[str, Any]], settings: OptimizerSettings, *, rate: f
         case "adafactor":
             return Adafactor(groups, lr=rate)
         case "asgd":
-            return ASGD(groups, lr=rate, t0=steps // 2)
+            # Its own decay of the rate (lambd) is left out: the schedule moves the rate.
+            return ASGD(groups, lr=rate, lambd=0.0, t0=steps // 2 if settings.averaging == "half" else NEVER)
     raise SettingsError(f"There is no optimizer {settings.name!r}.")
 
 
@@ -206,6 +222,18 @@ def asgd_average(optimizer: Optimizer) -> tuple[list[nn.Parameter], list[Tensor]
         return None
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"] if "ax" in optimizer.state[parameter]]
     return parameters, [optimizer.state[parameter]["ax"] for parameter in parameters]
+
+
+def start_averaging(optimizer: Optimizer, *, step: int) -> None:
+    """Let an ASGD that waits for it average the weights from here on; nothing happens to any other, or a second time.
+
+    Args:
+        optimizer: of `build_optimizer`.
+        step: optimizer steps that are done.
+    """
+    if isinstance(optimizer, ASGD):
+        for group in optimizer.param_groups:
+            group["t0"] = min(group["t0"], step)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], *, norm: float = 0.0, value: float = 0.0, total: float | None = None) -> float:

@@ -31,14 +31,15 @@ def recall_curve(records: Records) -> str:
     return draw(lines, width=HALF, height=_HEIGHT, description="Recall by the number of items recommended")
 
 
-def by_group(records: Records, *, title: str, groups: str, grey: str = "") -> str:
-    """A share by group, one line a model.
+def by_group(records: Records, *, title: str, groups: str, grey: str = "", number_format: str = ".0%") -> str:
+    """A share, or another mean, by group, one line a model.
 
     Args:
         records: {"model", "group", "order", "value"}.
         title: of the vertical axis.
         groups: title of the horizontal axis.
         grey: the model that is drawn in grey, as what the others are held against.
+        number_format: of the vertical axis.
     """
     if not records:
         return ""
@@ -47,7 +48,7 @@ def by_group(records: Records, *, title: str, groups: str, grey: str = "") -> st
     renamed = [{**record, "place": places.index(record["order"])} for record in records]
     names = [labels[place] for place in places]
     horizontal = alt.X("place:O", axis=axis(groups, labelExpr=lookup(names), labelAngle=0, grid=False), scale=alt.Scale(padding=0.3))
-    vertical = alt.Y("value:Q", scale=alt.Scale(zero=True), axis=axis(title, format=".0%", tickCount=6))
+    vertical = alt.Y("value:Q", scale=alt.Scale(zero=True), axis=axis(title, format=number_format, tickCount=6))
     numbered, color, dash = _models(renamed, grey)
     base = alt.Chart(data(numbered)).encode(x=horizontal, y=vertical, color=color)
     chart = alt.layer(base.mark_line(strokeWidth=2).encode(strokeDash=dash), base.mark_point(filled=True, size=36, opacity=1))

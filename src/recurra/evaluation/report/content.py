@@ -17,6 +17,7 @@ __all__ = [
     "DataSummary",
     "ForecastResults",
     "LabelResults",
+    "LanguageResults",
     "NumberResults",
     "RankingExample",
     "RankingResults",
@@ -213,6 +214,21 @@ class TagResults:
 
 
 @dataclass(frozen=True)
+class LanguageResults:
+    """What a language model did, beside its n-grams.
+
+    Attributes:
+        by_frequency: mean loss by how often a token stands in the training text: records {"model", "group", "order", "value", "count"}.
+        by_place: mean loss along the text; the same records.
+        samples: pairs of how a text was drawn, and the text.
+    """
+
+    by_frequency: Sequence[Mapping[str, str | float]] = ()
+    by_place: Sequence[Mapping[str, str | float]] = ()
+    samples: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """All that `write_report` puts on the page; everything but the first four may be left empty.
 
@@ -245,7 +261,7 @@ class Report:
     confidence: float = 0.95
     data: DataSummary = field(default_factory=DataSummary)
     training: Training = field(default_factory=Training)
-    results: ClassResults | LabelResults | NumberResults | ForecastResults | RankingResults | TagResults | None = None
+    results: ClassResults | LabelResults | NumberResults | ForecastResults | LanguageResults | RankingResults | TagResults | None = None
     errors: Sequence[ErrorExample] = ()
     settings: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)

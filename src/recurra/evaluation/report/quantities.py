@@ -49,7 +49,7 @@ class Metric:
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric("Accuracy", True, True, "rows whose class is right"),
+    "accuracy": Metric("Accuracy", True, True, "rows whose class is right; of a text, next tokens that are"),
     "top_3_accuracy": Metric("Top-3 accuracy", True, True, "rows whose class is among the three most probable"),
     "micro_f1": Metric("Micro F1", True, True, "F1 over all labels of all rows"),
     "macro_f1": Metric("Macro F1", True, True, "mean over the classes, each of the same weight"),
@@ -61,6 +61,11 @@ METRICS: Mapping[str, Metric] = {
     "log_loss": Metric("Log loss", False, False, "in nats; 0 is certain and right"),
     "calibration_error": Metric("Calibration error", True, False, "mean gap of confidence and accuracy"),
     "roc_auc": Metric("ROC area", False, True, "one against the rest; 0.5 is chance"),
+    "perplexity": Metric("Perplexity", False, False, "a choice among so many equally probable tokens"),
+    "loss": Metric("Loss", False, False, "nats a token", 4),
+    "bits_per_character": Metric("Bits per character", False, False, "of the text as it is written", 4),
+    "cache_perplexity": Metric("Perplexity with a cache", False, False, "of the last steps"),
+    "dynamic_perplexity": Metric("Perplexity, dynamic", False, False, "a copy goes on learning while it is measured"),
     "rmse": Metric("RMSE", False, False, "root mean squared error, in the target’s unit"),
     "mae": Metric("MAE", False, False, "mean absolute error, in the target’s unit"),
     "mse": Metric("MSE", False, False, "mean squared error, in the square of the target’s unit"),
@@ -114,6 +119,8 @@ BASELINES: Mapping[str, Baseline] = {
     "ets": Baseline("ETS", "exponential smoothing"),
     "frequent_tag": Baseline("Most frequent tag", "the most frequent tag of each word"),
     "window_linear": Baseline("Window linear", "the linear tagger"),
+    "ngrams": Baseline("n-grams", "the n-gram model"),
+    "unigram": Baseline("Unigram", "the unigram"),
     "popularity": Baseline("Popularity", "what is popular"),
     "markov": Baseline("Markov chain", "the Markov chain"),
     "item_neighbours": Baseline("Item-kNN", "item-kNN"),

@@ -18,6 +18,7 @@ from recurra.evaluation.report.content import ClassResults, ForecastResults, Lab
 from recurra.evaluation.report.forecasts import forecast_view, random_walk_sentence
 from recurra.evaluation.report.quantities import baseline, count, duration, inline, interval, metric, number, per_cent
 from recurra.evaluation.report.rankings import ranking_view
+from recurra.evaluation.report.texts import text_view
 from recurra.evaluation.results import MAIN_METRIC, ErrorExample, Result
 from recurra.metrics.classification import per_class
 from recurra.metrics.spans import NO_SPAN
@@ -27,6 +28,8 @@ __all__ = ["page_view"]
 _LONGEST_EXCERPT, _LONGEST_VALUE = 320, 120
 _FEW_CLASSES = 30
 _SECTIONS = {
+    "losses": "Loss by token",
+    "samples": "Samples",
     "ranking": "Ranking",
     "catalogue": "Catalogue",
     "examples": "Examples",
@@ -46,7 +49,7 @@ _SECTIONS = {
     "timings": "Time",
     "settings": "Settings",
 }
-_ROWS = {"recommend": "clicks", "forecast": "windows"}
+_ROWS = {"recommend": "clicks", "forecast": "windows", "language": "tokens"}
 """What is measured one by one, where it is not a row."""
 
 
@@ -60,7 +63,7 @@ _ERRORS_TEXT = {
 def page_view(report: Report) -> dict[str, Any]:
     """All that the template shows, ready to print; a section whose parts are all empty is left out of `shown`."""
     view: dict[str, Any] = {"charts": {}, "title": report.title, "lead": _lead(report)}
-    for part in (_result, _data, _training, forecast_view, ranking_view, _details, _errors, _run):
+    for part in (_result, _data, _training, forecast_view, ranking_view, text_view, _details, _errors, _run):
         found = part(report)
         view["charts"] |= found.pop("charts", {})
         view |= found
@@ -85,6 +88,8 @@ def _is_shown(key: str, view: Mapping[str, Any]) -> bool:
             "horizon": forecasts["steps"] or forecasts["coverage"],
             "members": forecasts["members"],
             "worst": forecasts["worst"],
+            "losses": drawn["by_frequency"] or drawn["by_place"],
+            "samples": view["samples"],
             "ranking": drawn["recall"] or drawn["by_known"],
             "catalogue": drawn["shares"] or drawn["by_clicked"],
             "examples": view["examples"],
@@ -104,6 +109,7 @@ def _lead(report: Report) -> str:
         "classify": "Classification of",
         "labels": "Labels of",
         "regress": "Regression of",
+        "language": "Language model of",
         "recommend": "Recommendation of",
         "forecast": "Forecast of",
         "tag": "Tags of",

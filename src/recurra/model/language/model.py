@@ -17,7 +17,7 @@ from recurra.data.tokenize import UNKNOWN
 from recurra.errors import EmptyData
 from recurra.model.card import figures
 from recurra.model.language.generation import Choice, continued, searched
-from recurra.model.language.measuring import measure_dynamic, measure_plain, measure_with_cache
+from recurra.model.language.measuring import Measured, measure_dynamic, measure_plain, measure_with_cache
 from recurra.model.language.network import LanguageNetwork
 from recurra.model.trained import OnError, TrainedModel
 from recurra.shapes import Int
@@ -163,6 +163,13 @@ class LanguageModel(TrainedModel):
         Raises:
             EmptyData: there are fewer than two tokens.
         """
+        ways = self.measured(tokens, options=options, description=description)
+        return self.figures(ways, tokens, characters)
+
+    def measured(
+        self, tokens: Int[np.ndarray, " N"], *, options: LanguageSettings | None = None, description: str = "the text"
+    ) -> dict[str, Measured]:
+        """Token by token, by the prefix that the figures get: the network, and where it is set with a cache and learning; see `measure`."""
         if len(tokens) < 2:
             raise EmptyData(f"There are fewer than two tokens in {description}: nothing can be predicted. Give more text.")
         chosen = self.settings.language if options is None else options
@@ -171,14 +178,22 @@ class LanguageModel(TrainedModel):
             ways["cache_"] = measure_with_cache(self.network, tokens, chosen)
         if chosen.dynamic_rate:
             ways["dynamic_"] = measure_dynamic(self.network, tokens, chosen)
+        return ways
+
+    def figures(self, ways: Mapping[str, Measured], tokens: Int[np.ndarray, " N"], characters: int) -> dict[str, float]:
+        """Flat metrics with intervals of what `measured` gave."""
         evaluation = self.settings.evaluation
         shared = {"samples": evaluation.bootstrap_samples, "seed": self.settings.training.seed}
-        predicted = characters - len(self.codec.surface(int(tokens[0]))) if self.codec.exact else None
+        predicted = self.predicted_characters(tokens, characters)
         found: dict[str, float] = {}
         for prefix, measured in ways.items():
             figures_ = measured.metrics(predicted, confidence=evaluation.confidence, **shared)
             found |= {f"{prefix}{name}": value for name, value in figures_.items() if not (prefix and name == "tokens")}
         return {**found, "unknown": int((tokens == UNKNOWN).sum())}
+
+    def predicted_characters(self, tokens: Int[np.ndarray, " N"], characters: int) -> int | None:
+        """Characters of all tokens but the first, which nothing comes before; None where tokens do not give the text back."""
+        return characters - len(self.codec.surface(int(tokens[0]))) if self.codec.exact else None
 
     def _text(self, data: Any, on_error: OnError) -> RunningText:
         if isinstance(data, str) and not _is_path(data):

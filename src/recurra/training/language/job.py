@@ -98,16 +98,15 @@ class LanguageJob(Job[PreparedText, LanguageNetwork]):
         model = LanguageModel(self.settings, prepared.codec, network=network.cpu())
         model.run = {"data": {"unknown": prepared.unknown}}
         with self.timings.stage("evaluate"):
-            metrics = measure(model, prepared)
-        part = list(metrics)[-1]
-        values = metrics[part]
+            measured = measure(model, prepared)
+        values = measured.metrics[measured.part]
         per_character = f", {values['bits_per_character']:.4f} bits per character" if "bits_per_character" in values else ""
-        self.say(f"{part} perplexity: {values['perplexity']:.3f} ({values['loss']:.4f} nats a token{per_character})")
-        baselines = fill_run(model, prepared, result, metrics, timings=self.timings)
+        self.say(f"{measured.part} perplexity: {values['perplexity']:.3f} ({values['loss']:.4f} nats a token{per_character})")
+        baselines = fill_run(model, prepared, result, measured, timings=self.timings)
         for name, baseline in baselines.items():
             self.say(f"  {name}, {baseline.description}: {baseline.metrics['perplexity']:.3f}")
         if self.keep:
-            write_results(self.folder, model)
+            write_results(self.folder, model, prepared, result, measured, baselines=baselines, timings=self.timings)
             self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
         return model
 

@@ -1,53 +1,89 @@
-"""The figures of a language model beside its baselines, `run.json`, and the model folder."""
+"""The figures of a language model beside its baselines, `run.json`, the model folder and its report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import yaml
 
+from recurra.errors import DataError
+from recurra.evaluation.language.baselines import LONGEST, LanguageBaseline, fit_baselines
+from recurra.evaluation.language.details import by_frequency, by_place
+from recurra.evaluation.report import ColumnSummary, DataSummary, LanguageResults, Report, Result, Training, write_report
+from recurra.model.folder import write_run
+from recurra.model.language.measuring import Measured
 from recurra.model.language.model import LanguageModel
 from recurra.training.fit import FitResult
 from recurra.training.language.prepare import PreparedText
-from recurra.training.tables.results import versions
+from recurra.training.tables.results import split_intervals, versions
 from recurra.training.timings import Timings
 
-__all__ = ["fill_run", "measure", "write_results"]
+__all__ = ["MeasuredText", "fill_run", "measure", "write_results"]
 
-PartMetrics = Mapping[str, dict[str, float]]
+SAMPLES = (("drawn as they come", 1.0, 1.0), ("bolder: temperature 0.7", 0.7, 1.0), ("the most probable nine tenths: top-p 0.9", 1.0, 0.9))
+"""How texts of the report are drawn: in words, temperature, top-p."""
+SAMPLE_TOKENS = {"character": 400}
+FEW = 80
 
 
 @dataclass(frozen=True)
-class Baseline:
-    description: str
-    metrics: dict[str, float]
+class MeasuredText:
+    """The network on the held-out parts.
+
+    Attributes:
+        metrics: flat metrics by part, validation before test.
+        part: the part that the report is about: test, or validation where there is no test part, or else train.
+        ways: that part token by token.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    part: str
+    ways: dict[str, Measured]
 
 
-def measure(model: LanguageModel, prepared: PreparedText) -> dict[str, dict[str, float]]:
+def measure(model: LanguageModel, prepared: PreparedText) -> MeasuredText:
     """The trained network on the validation and test part (on the training part where nothing was held out)."""
     parts = [part for part in ("validation", "test") if part in prepared.tokens] or ["train"]
-    return {part: model.measure(prepared.tokens[part], prepared.characters[part], description=f"the {part} part") for part in parts}
+    metrics, ways = {}, {}
+    for part in parts:
+        ways = model.measured(prepared.tokens[part], description=f"the {part} part")
+        metrics[part] = model.figures(ways, prepared.tokens[part], prepared.characters[part])
+    return MeasuredText(metrics, parts[-1], ways)
 
 
 def fill_run(
-    model: LanguageModel, prepared: PreparedText, result: FitResult, metrics: PartMetrics, *, timings: Timings
-) -> dict[str, Baseline]:
+    model: LanguageModel, prepared: PreparedText, result: FitResult, measured: MeasuredText, *, timings: Timings
+) -> dict[str, LanguageBaseline]:
     """Train the baselines where they are wanted, and fill in `model.run`."""
-    baselines: dict[str, Baseline] = {}
-    model.run = _run(model, prepared, result, metrics, baselines)
+    settings, part = model.settings, measured.part
+    baselines: dict[str, LanguageBaseline] = {}
+    if settings.evaluation.baselines and part != "train":
+        order = settings.language.order
+        with timings.stage("baselines"):
+            baselines = fit_baselines(
+                prepared.tokens["train"],
+                prepared.tokens[part],
+                vocabulary_size=len(prepared.codec),
+                order=LONGEST.get(prepared.codec.kind, 5) if order == "auto" else order,
+                characters=model.predicted_characters(prepared.tokens[part], prepared.characters[part]),
+                settings=settings.evaluation,
+                seed=settings.training.seed,
+            )
+    model.run = _run(model, prepared, result, measured, baselines)
     model.run["timings"] = timings.rounded()
     return baselines
 
 
 def _run(
-    model: LanguageModel, prepared: PreparedText, result: FitResult, metrics: PartMetrics, baselines: Mapping[str, Baseline]
+    model: LanguageModel, prepared: PreparedText, result: FitResult, measured: MeasuredText, baselines: Mapping[str, LanguageBaseline]
 ) -> dict[str, Any]:
     """What `run.json` holds."""
-    part = list(metrics)[-1]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
@@ -59,7 +95,7 @@ def _run(
             "rows": {part: len(tokens) for part, tokens in prepared.tokens.items()},
             "characters": dict(prepared.characters),
             "unknown": prepared.unknown,
-            "left_out": {"lines that cannot be read": prepared.left_out} if prepared.left_out else {},
+            "left_out": _left_out(prepared),
             "vocabulary": len(prepared.codec),
         },
         "parameters": model.network.parameter_count,
@@ -75,11 +111,120 @@ def _run(
             "stopped": result.stopped,
             "history": result.history,
         },
-        "metrics": dict(metrics),
-        "baselines": {name: {part: baseline.metrics} for name, baseline in baselines.items()},
+        "metrics": measured.metrics,
+        "baselines": {name: {measured.part: baseline.metrics} for name, baseline in baselines.items()},
     }
 
 
-def write_results(folder: Path, model: LanguageModel) -> None:
-    """Write the model folder."""
+def _left_out(prepared: PreparedText) -> dict[str, int]:
+    return {"lines that cannot be read": prepared.left_out} if prepared.left_out else {}
+
+
+def write_results(
+    folder: Path,
+    model: LanguageModel,
+    prepared: PreparedText,
+    result: FitResult,
+    measured: MeasuredText,
+    *,
+    baselines: Mapping[str, LanguageBaseline],
+    timings: Timings,
+) -> None:
+    """Write the model folder, and then its report.
+
+    Args:
+        folder: the model folder.
+        model: the trained model, its `run` filled in.
+        prepared: the text it was trained on.
+        result: the course of the training.
+        measured: the network on the held-out parts.
+        baselines: of `fill_run`.
+        timings: of the stages so far; that of the report is added.
+
+    Raises:
+        ModelFolderError: the folder cannot be written.
+        DataError: the report cannot be written.
+    """
     model.save(folder, overwrite=True)
+    try:
+        with timings.stage("report"):
+            report = _report(folder, model, prepared, result, measured, baselines=baselines)
+            write_report(folder / "report.html", replace(report, timings=dict(timings.seconds)))
+        model.run["timings"] = timings.rounded()
+        write_run(folder, model.run)
+    except OSError as error:
+        raise DataError(
+            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
+        ) from error
+
+
+def _report(
+    folder: Path,
+    model: LanguageModel,
+    prepared: PreparedText,
+    result: FitResult,
+    measured: MeasuredText,
+    *,
+    baselines: Mapping[str, LanguageBaseline],
+) -> Report:
+    settings, encoder = model.settings, model.settings.encoder
+    shown = {name: value for name, value in measured.metrics[measured.part].items() if name not in {"tokens", "unknown"}}
+    return Report(
+        title=folder.name,
+        task="language",
+        target=Path(prepared.description).name,
+        model=Result("recurrent network", encoder.cell.upper(), *split_intervals(shown), seconds=result.seconds),
+        part=measured.part,
+        baselines=[baseline.result() for baseline in baselines.values()],
+        confidence=settings.evaluation.confidence,
+        data=DataSummary(
+            source=prepared.description,
+            columns=[
+                ColumnSummary("text", prepared.codec.kind, prepared.codec.reason, prepared.codec.decode(prepared.tokens["train"][:FEW]))
+            ],
+            rows={part: len(tokens) for part, tokens in prepared.tokens.items()},
+            left_out=_left_out(prepared)
+            | {f"{part} tokens not in the vocabulary, read as unknown": count for part, count in prepared.unknown.items() if count},
+        ),
+        training=_training(result),
+        results=_results(model, prepared, measured, baselines),
+        settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        facts=_facts(model, prepared, result),
+        summary=f"{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters",
+    )
+
+
+def _training(result: FitResult) -> Training:
+    plain = {"epoch", "step", "train_loss", "learning_rate", "seconds", "tokens_per_second"}
+    history = [{name if name in plain else f"validation_{name}": value for name, value in record.items()} for record in result.history]
+    layers = [record for record in result.gradient_flow if "distance" not in record]
+    distances = [record for record in result.gradient_flow if "distance" in record]
+    return Training(history, monitor=result.monitor, best_epoch=result.best_epoch, gradient_layers=layers, gradient_distances=distances)
+
+
+def _results(
+    model: LanguageModel, prepared: PreparedText, measured: MeasuredText, baselines: Mapping[str, LanguageBaseline]
+) -> LanguageResults:
+    losses = {"Recurrent network": measured.ways[""].losses, **{name: each.losses for name, each in baselines.items() if name == "ngrams"}}
+    counts = np.bincount(prepared.tokens["train"], minlength=len(prepared.codec))
+    most = SAMPLE_TOKENS.get(prepared.codec.kind, 100)
+    seed = model.settings.training.seed
+    samples = [
+        (how, "".join(model.generate(most=most, temperature=temperature, top_p=top_p, seed=seed))) for how, temperature, top_p in SAMPLES
+    ]
+    return LanguageResults(by_frequency(losses, prepared.tokens[measured.part][1:], counts), by_place(losses), samples)
+
+
+def _facts(model: LanguageModel, prepared: PreparedText, result: FitResult) -> dict[str, str]:
+    return {
+        "date": model.run["date"],
+        **{f"{package} version": version for package, version in model.run["versions"].items()},
+        "seed": str(model.settings.training.seed),
+        "threads": str(torch.get_num_threads()),
+        "data fingerprint": prepared.fingerprint,
+        "vocabulary": prepared.codec.describe(),
+        "parameters": f"{model.network.parameter_count:,}",
+        "training": f"{result.steps:,} steps, {result.tokens_per_second:,.0f} tokens per second",
+        "stopped": result.stopped,
+        "backend": model.network.explain_backend(),
+    }

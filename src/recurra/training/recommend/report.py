@@ -18,7 +18,7 @@ from recurra.metrics.ranking import Ranking
 from recurra.model.recommend.model import Recommender
 from recurra.training.fit import FitResult
 from recurra.training.recommend.prepare import Prepared
-from recurra.training.tables.results import _split_intervals
+from recurra.training.tables.results import split_intervals
 
 __all__ = ["build_report"]
 
@@ -46,7 +46,7 @@ def build_report(
     """
     settings = model.settings
     encoder = settings.encoder
-    metrics, intervals = _split_intervals(model.run["metrics"].get(part, {}))
+    metrics, intervals = split_intervals(model.run["metrics"].get(part, {}))
     questions = prepared.test if part == "test" else prepared.validation
     size = f"{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters"
     return Report(

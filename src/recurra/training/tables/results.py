@@ -28,7 +28,7 @@ from recurra.training.tables.loaders import train_buckets
 from recurra.training.tables.prepare import Prepared
 from recurra.training.timings import Timings
 
-__all__ = ["fill_run", "measure", "versions", "write_results"]
+__all__ = ["fill_run", "measure", "split_intervals", "versions", "write_results"]
 
 EXCERPT = 600
 """Characters of a row that the report gets."""
@@ -164,7 +164,7 @@ def _report(
         title=folder.name,
         task=found.task,
         target=model.head.name,
-        model=Result("recurrent network", f"{direction}{encoder.cell.upper()}", *_split_intervals(metrics), seconds=result.seconds),
+        model=Result("recurrent network", f"{direction}{encoder.cell.upper()}", *split_intervals(metrics), seconds=result.seconds),
         part=part,
         baselines=[baseline.result() for baseline in baselines.values()],
         comparison=found.comparison,
@@ -178,7 +178,7 @@ def _report(
     )
 
 
-def _split_intervals(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+def split_intervals(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Flat metrics as values and intervals."""
     intervals = {name: (metrics[f"{name}_low"], metrics[f"{name}_high"]) for name in metrics if f"{name}_low" in metrics}
     ends = {f"{name}_{end}" for name in intervals for end in ("low", "high")}
