@@ -94,7 +94,9 @@ CHANGES: dict[str, Change] = {
     "optimizer.learning_rate": Change(0.1),
     "optimizer.weight_decay": Change(0.9),
     "optimizer.embedding_factor": Change(1.0),
-    "optimizer.averaging": Change("stalled", base={"optimizer.name": "asgd", "optimizer.learning_rate": 0.5, "training.epochs": 4}),
+    "optimizer.averaging": Change(
+        "stalled", base={"optimizer.name": "asgd", "optimizer.learning_rate": 0.5, "training.monitor": "train_loss"}
+    ),
     "optimizer.momentum": Change(0.1, base=SGD),
     "optimizer.beta1": Change(0.1),
     "optimizer.beta2": Change(0.5),
