@@ -166,6 +166,26 @@ def test_sizes_under_one_are_refused(sizes):
         LSTMCell(*sizes)
 
 
+@pytest.mark.parametrize("rate", [0.5, 0.3, 0.001, 0.998, 1e-9])
+def test_the_share_that_is_dropped_is_the_rate(rate):
+    """Also between two bytes, where a second number decides."""
+    torch.manual_seed(0)
+    count = 1_000_000
+    dropped = int((drop(torch.ones(count), rate) == 0).sum())
+    # Five standard deviations of a share in so many draws, and one draw.
+    assert abs(dropped - rate * count) < 5 * math.sqrt(rate * (1 - rate) * count) + 1
+
+
+def test_what_is_dropped_hangs_on_the_seed_alone():
+    masks = []
+    for seed, dtype in ((0, torch.float32), (0, torch.float64), (1, torch.float32)):
+        torch.manual_seed(seed)
+        masks.append(torch.stack([drop(torch.ones(999, dtype=dtype), 0.3) == 0 for _ in range(2)]))
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+    assert not torch.equal(*masks[0])
+
+
 def test_dropout_keeps_the_mean_and_the_share():
     torch.manual_seed(0)
     count = 100_000

@@ -353,6 +353,21 @@ def saved_bytes(compute, given):
     return sum(storage.nbytes() for address, storage in kept.items() if address not in known)
 
 
+@pytest.mark.parametrize("operation", ["lstm", "gru"])
+def test_where_lengths_vary_backward_keeps_the_real_steps_and_no_more_than_torch_of_a_packed_sequence(operation):
+    sizes = rows, steps, features, hidden = 8, 40, 24, 64
+    lengths = torch.randint(steps // 3, steps + 1, (rows,), generator=torch.Generator().manual_seed(0))
+    call = draw_call(operation, sizes, reverse=(False,), dtype=torch.float32).map(lambda tensor: tensor.requires_grad_())
+    call = replace(call, lengths=lengths)
+    kept = saved_bytes(call.compute, call.numbers())
+    numbers = int(lengths.sum()) * saved_width(operation, hidden, torch.float32) + rows * steps * hidden
+    assert kept == 4 * numbers + lengths.nbytes
+    layer = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[operation](features, hidden, batch_first=True)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(call.x, lengths, batch_first=True, enforce_sorted=False)
+    theirs = saved_bytes(lambda: layer(packed)[0].data, [call.x, packed.data, *layer.parameters()])
+    assert kept <= theirs
+
+
 @every_operation
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_backward_keeps_what_the_operation_says_and_no_more_than_torch(operation, dtype):

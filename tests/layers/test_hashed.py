@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import embedding_bag
 
 from recurra.layers import CharacterNgrams, TokenNgrams
+from recurra.layers.bags import mean_of_bags
 from recurra.layers.hashed import MOST_GRAMS
 
 TOKENS = ["<pad>", "<unk>", "cat", "cats", "a"]
@@ -90,3 +92,28 @@ def test_sparse_gradients_are_the_dense_ones() -> None:
             table(torch.tensor([[2, 3, 4]])).square().sum().backward()
         assert sparse.weight.grad.is_sparse
         assert torch.allclose(sparse.weight.grad.to_dense(), dense.weight.grad, rtol=1e-6, atol=0)
+
+
+def test_means_of_bags_and_their_gradients_are_those_of_torch() -> None:
+    """Sums of up to nine numbers, of which the order differs: nine roundings each."""
+    torch.manual_seed(0)
+    for rows in (40, 70_000):  # numbers of 16 bits, and longer ones
+        bags = torch.randint(1, 40, (30, 9)) * (torch.rand(30, 9) < 0.7)
+        bags[4] = 0
+        weight, wanted = torch.randn(rows, 5), torch.randn(30, 5)
+        results = []
+        for mean in (mean_of_bags, lambda weight, bags: embedding_bag(bags, weight, mode="mean", padding_idx=0)):
+            table = weight.clone().requires_grad_()
+            means = mean(table, bags)
+            results.append((means.detach(), *torch.autograd.grad(means, table, wanted)))
+        (ours, gradient), (theirs, expected) = results
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=9 * 2.0**-23 * float(weight.abs().max()))
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=30 * 2.0**-23 * float(wanted.abs().max()))
+
+
+def test_means_of_bags_have_derivatives_of_any_order() -> None:
+    torch.manual_seed(0)
+    bags = torch.tensor([[1, 2, 0], [2, 2, 3], [0, 0, 0]])
+    weight = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda weight: mean_of_bags(weight, bags), weight)
+    assert torch.autograd.gradgradcheck(lambda weight: mean_of_bags(weight, bags).sin(), weight)

@@ -73,6 +73,24 @@ def test_gradcheck_and_every_parameter_learns(build):
 
 
 @poolings
+def test_compiled_and_transformed_it_is_the_same(build):
+    """There torch's own operators run, one after the other."""
+    torch.manual_seed(0)
+    pooling = build().double()
+    x, lengths = torch.randn(3, 4, catalogue.H, dtype=torch.float64, requires_grad=True), torch.tensor([4, 2, 0])
+    (expected,) = torch.autograd.grad(pooling(x, lengths).square().sum(), x)
+    found = torch.func.grad(lambda x: pooling(x, lengths).square().sum())(x.detach())
+    # Sums of four terms, and a softmax.
+    torch.testing.assert_close(found, expected, rtol=0, atol=2.0**-52 * 64)
+
+
+def test_equal_steps_share_the_gradient_of_the_largest():
+    x = torch.tensor([[[3.0], [1.0], [3.0], [9.0]]], requires_grad=True)
+    MaxPooling(1)(x, torch.tensor([3])).sum().backward()
+    assert x.grad[0, :, 0].tolist() == [0.5, 0.0, 0.5, 0.0]
+
+
+@poolings
 def test_no_steps_at_all(build):
     pooling = build()
     assert pooling(torch.zeros(2, 0, catalogue.H), torch.zeros(2, dtype=torch.long)).tolist() == [[0.0] * pooling.output_size] * 2

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 from torch import nn
+from torch.nn.functional import embedding
 
 from recurra.config import ColumnType, EmbeddingSettings, Settings
 from recurra.data.batch import Sequence
@@ -74,9 +75,14 @@ class TokenEmbedding(nn.Module):
     def forward(self, sequence: Sequence) -> Float[Tensor, "B T F"]:
         """The vectors of a batch's tokens; what stands in the padding means nothing."""
         tokens = sequence.values if self.spelling is None else sequence.values[..., 0]
-        vectors: Tensor = self.embedding(tokens)
+        # What a token has wherever it stands is looked up once, and its gradient summed once, for all tables together.
+        distinct, places = torch.unique(tokens, return_inverse=True)
+        own: Tensor = self.embedding(distinct)
         for table in self.ngrams:
-            vectors = vectors + table(tokens)
+            own = own + table.means(distinct) if isinstance(table, CharacterNgrams) else own
+        vectors = embedding(places, own)
+        for table in self.ngrams:
+            vectors = vectors + table(tokens) if isinstance(table, TokenNgrams) else vectors
         if self.spelling is not None:
             vectors = torch.cat([vectors, self.spelling(sequence.values[..., 1:])], dim=-1)
         dropped: Tensor = self.dropout(vectors)

@@ -17,6 +17,7 @@ from torch import nn
 from recurra.config import HeadSettings, Settings
 from recurra.data.batch import Batch
 from recurra.data.store import Rows
+from recurra.layers.dropout import StepDropout
 from recurra.shapes import Float, Tensor
 
 __all__ = ["Head", "OutputLayer", "RowHead"]
@@ -33,7 +34,7 @@ class OutputLayer(nn.Module):
 
     def __init__(self, input_size: int, output_size: int, *, settings: HeadSettings) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = StepDropout(settings.dropout)
         self.hidden = nn.Linear(input_size, settings.hidden_size) if settings.hidden_size else None
         self.output = nn.Linear(settings.hidden_size or input_size, output_size)
 

@@ -26,7 +26,17 @@ except ImportError as error:
 else:
     UNAVAILABLE = None
 
-__all__ = ["INSTRUCTION_SET", "UNAVAILABLE", "Arguments", "Gradients", "check_tensor", "run_backward", "run_forward", "saved_width"]
+__all__ = [
+    "INSTRUCTION_SET",
+    "UNAVAILABLE",
+    "Arguments",
+    "Gradients",
+    "check_tensor",
+    "real_steps",
+    "run_backward",
+    "run_forward",
+    "saved_width",
+]
 
 _FIELDS, _WEIGHTS = 4, 8
 """Fields of a state and weights of a direction that the extension reads, null where an operation has fewer."""
@@ -86,17 +96,18 @@ INSTRUCTION_SET = str(_cpu.instruction_set()) if _cpu is not None else "no"
 
 
 def saved_width(operation: str, units: int, dtype: torch.dtype) -> int:
-    """Numbers that a real step of one direction saves for the backward pass."""
+    """Numbers that a real step of one direction saves for the backward pass, one step's behind the other's."""
     lanes: int = (_cpu.vector_bytes() if _cpu is not None else 1) // dtype.itemsize
     signature = SIGNATURES[operation]
     planes, numbers = ((count + lanes - 1) // lanes * lanes for count in (units, signature.numbers))
     return signature.planes * planes + numbers
 
 
-def run_forward(given: Arguments, *, saving: bool) -> tuple[Tensor, Tensor, Tensor]:
+def run_forward(given: Arguments, *, saving: bool, padded: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs (B, T, D*P), states after the last step, and what the backward pass needs (empty if not `saving`).
 
-    The states are (D*fields, B, W) with W the widest field, a narrower one filled up with zeros.
+    The states are (D*fields, B, W) with W the widest field, a narrower one filled up with zeros. What is saved is (D, N, S), with
+    S numbers for each of the N real steps; where it is to be `padded`, so that no size depends on the lengths' values, N is B*T.
     """
     sizes = given.sizes
     given = _prepared(given, sizes)
@@ -104,9 +115,8 @@ def run_forward(given: Arguments, *, saving: bool) -> tuple[Tensor, Tensor, Tens
     directions, widths = len(given.reverse), sizes.fields(given.operation) * len(given.reverse)
     output = x.new_empty((batch_size, steps, directions * sizes.outputs))
     last = x.new_empty((len(widths), batch_size, sizes.widest))
-    # Room for every step; memory is only taken by those that are real.
     width = saved_width(given.operation, sizes.units, x.dtype)
-    saved = _room(x.dtype, directions, batch_size * steps * width if saving else 0)
+    saved = _room(x.dtype, directions, (batch_size * steps if padded else real_steps(given)) if saving else 0, width)
     narrow = {number: x.new_empty((batch_size, width)) for number, width in enumerate(widths) if width < sizes.widest}
     ends = _planes(last, narrow)
     addresses = [
@@ -132,9 +142,9 @@ def run_backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tens
     directions, widths = len(given.reverse), sizes.fields(given.operation) * len(given.reverse)
     for name, tensor in (("output", output), ("d_output", d_output)):
         check_tensor(name, tensor, (batch_size, steps, directions * sizes.outputs), x.dtype)
+    width = saved_width(given.operation, sizes.units, x.dtype)
     check_tensor("d_last", d_last, (len(widths), batch_size, sizes.widest), x.dtype)
-    room = batch_size * steps * saved_width(given.operation, sizes.units, x.dtype)
-    check_tensor("saved", saved, (directions, room), x.dtype)
+    check_tensor("saved", saved, (directions, max(saved.shape[1], real_steps(given)), width), x.dtype)
     output, d_output, d_last, saved = _dense(output), _dense(d_output), d_last.contiguous(), saved.contiguous()
     narrow = {number: d_last[number, :, :width].contiguous() for number, width in enumerate(widths) if width < sizes.widest}
     d_ends = _planes(d_last, narrow)
@@ -159,6 +169,12 @@ def run_backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tens
     d_x = _sequence(found.x) if input_gradient else (0, 0, 0)
     _call(True, given, sizes, (*_sequence(x), *d_x), tuple(addresses))
     return found
+
+
+def real_steps(given: Arguments) -> int:
+    """Steps of all rows that are no padding, as far as the lengths are such as the kernels accept."""
+    batch_size, steps = given.x.shape[:2]
+    return batch_size * steps if given.lengths is None else int(given.lengths.clamp(0, steps).sum())
 
 
 _LARGE = 2**21

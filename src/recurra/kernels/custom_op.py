@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from recurra.kernels.compiled import Arguments, run_backward, run_forward, saved_width
+from recurra.kernels.compiled import Arguments, real_steps, run_backward, run_forward, saved_width
 from recurra.kernels.reference import run_reference
 from recurra.kernels.transforms import transformable
 from recurra.shapes import Tensor
@@ -27,14 +27,19 @@ _COUNT = len(Arguments._fields)
 _LISTS = ("weights", "states", "resets", "reset_states", "dropouts", "zones")
 
 
-def _run(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _run(*arguments: Any, padded: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     given, saving = Arguments(*arguments[:_COUNT]), arguments[_COUNT]
-    output, last, saved = run_forward(_widened(given), saving=saving)
+    output, last, saved = run_forward(_widened(given), saving=saving, padded=padded)
     return output.to(given.x.dtype), last.to(given.x.dtype), saved
 
 
+def _run_traced(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """With sizes that are known before the lengths are."""
+    return _run(*arguments, padded=True)
+
+
 _recurrence = torch.library.custom_op(
-    "recurra::recurrence", _run, mutates_args=(), device_types="cpu", schema=f"({_GIVEN}, bool saving) -> (Tensor, Tensor, Tensor)"
+    "recurra::recurrence", _run_traced, mutates_args=(), device_types="cpu", schema=f"({_GIVEN}, bool saving) -> (Tensor, Tensor, Tensor)"
 )
 
 
@@ -48,7 +53,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     return (
         x.new_empty(batch_size, steps, directions * sizes.outputs),
         x.new_empty(len(given.states), batch_size, sizes.widest),
-        x.new_empty(directions, batch_size * steps * width if saving else 0, dtype=dtype),
+        x.new_empty(directions, batch_size * steps if saving else 0, width, dtype=dtype),
     )
 
 
@@ -57,8 +62,7 @@ def _run_backward(*arguments: Any) -> list[Tensor]:
     given, (output, saved, d_output, d_last, input_gradient) = Arguments(*arguments[:_COUNT]), arguments[_COUNT:]
     wide = _widened(given)
     kind = wide.x.dtype
-    batch_size, steps = given.x.shape[:2]
-    if saved.shape[1] != batch_size * steps * saved_width(given.operation, given.sizes.units, kind):
+    if saved.shape[1] < real_steps(given) or saved.shape[2] != saved_width(given.operation, given.sizes.units, kind):
         output, _, saved = run_forward(wide, saving=True)
     found = run_backward(wide, output.to(kind), saved, d_output.to(kind), d_last.to(kind), input_gradient=input_gradient)
     return [each.to(given.x.dtype) for each in (found.x, *found.weights, *found.states, *found.reset_states)]

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch.autograd import forward_ad, profiler
+from torch.nn.functional import pad
 
 from recurra.shapes import Tensor
 
-__all__ = ["in_rows", "one_by_one", "rows_apart", "transformable"]
+__all__ = ["in_rows", "is_traced", "one_by_one", "rows_apart", "transformable"]
 
 _ALONE = -1
 """Stands for an argument that is no list of tensors, among the lengths of those that are."""
@@ -99,10 +100,19 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
 
         results = [function(*(pick(a, d, number) for a, d in zip(arguments, in_dims, strict=True))) for number in range(info.batch_size)]
         kind = list if isinstance(results[0], list) else tuple
-        stacked = kind(torch.stack(each) for each in zip(*results, strict=True))
+        stacked = kind(_stacked(each) for each in zip(*results, strict=True))
         return stacked, kind([0]) * len(stacked)
 
     return mapped
+
+
+def _stacked(results: Sequence[Tensor]) -> Tensor:
+    """Results side by side; one that is shorter (what was saved of fewer real steps) is filled up."""
+    if len({each.shape for each in results}) > 1:
+        largest = [max(sizes) for sizes in zip(*(each.shape for each in results), strict=True)]
+        room = [[size - own for own, size in zip(each.shape, largest, strict=True)] for each in results]
+        results = [pad(each, [n for size in reversed(more) for n in (0, size)]) for each, more in zip(results, room, strict=True)]
+    return torch.stack(tuple(results))
 
 
 def in_rows(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
@@ -117,6 +127,12 @@ def rows_apart(results: tuple[Tensor, ...], size: int) -> tuple[tuple[Tensor, ..
     """What came of `in_rows`, as vmap wants it; a result without rows (an empty one) is the same for all."""
     apart = tuple(each.view(size, -1, *each.shape[1:]) if each.ndim > 1 else each.expand(size, -1) for each in results)
     return apart, (0,) * len(results)
+
+
+def is_traced() -> bool:
+    """Whether something is to see every operator as torch's own: compilation, export, torch.func, or a mode that takes operators over."""
+    watched = torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state()
+    return torch.compiler.is_compiling() or bool(watched)  # there are no public names
 
 
 def _is_ordinary(leaves: Sequence[Any]) -> bool:

@@ -61,7 +61,7 @@ class Embedding(nn.Module):
                 self.weight.copy_(torch.where(vectors.isnan(), self.weight, vectors))
             self.weight[0] = 0.0
 
-    def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T F"]:
+    def forward(self, tokens: Int[Tensor, "..."]) -> Float[Tensor, "... F"]:
         """The tokens' vectors; zeros where the padding's number 0 stands."""
         x = embedding(tokens, self.weight, padding_idx=0, sparse=self.sparse)
         if not self.training:

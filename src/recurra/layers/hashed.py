@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import embedding, embedding_bag
+from torch.nn.functional import embedding
 
+from recurra.layers.bags import mean_of_bags
 from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["CharacterNgrams", "HashedTable", "TokenNgrams"]
@@ -84,8 +85,11 @@ class CharacterNgrams(HashedTable):
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T F"]:
         """The mean of each token's n-gram vectors; zeros for tokens without."""
         distinct, places = torch.unique(tokens, return_inverse=True)
-        means = embedding_bag(self.grams[distinct], self.weight, mode="mean", padding_idx=0, sparse=self.sparse)
-        return embedding(places, means)
+        return embedding(places, self.means(distinct))
+
+    def means(self, tokens: Int[Tensor, " N"]) -> Float[Tensor, "N F"]:
+        """The vectors of single tokens, each worked out anew."""
+        return mean_of_bags(self.weight, self.grams[tokens], sparse=self.sparse)
 
 
 class TokenNgrams(HashedTable):
