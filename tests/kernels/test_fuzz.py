@@ -167,8 +167,8 @@ class Steps:
         many, single = CompiledStepper(self.layers, **options), CompiledStepper(self.layers, **options)
         output = many.run(self.x)
         assert_equal(one_by_one(single, self.x), output)
-        assert_equal(single.state, many.state)
-        return [output, *(field for state in many.state for field in state)]
+        assert_equal(single.snapshot(), many.snapshot())
+        return [output, *(field for state in many.snapshot() for field in state)]
 
     def to(self, dtype):
         def cast(tensors):

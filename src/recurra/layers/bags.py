@@ -59,5 +59,5 @@ class _MeanOfBags(torch.autograd.Function):
         if ctx.sparse:
             found = torch.sparse_coo_tensor(distinct[None], sums, ctx.shape, check_invariants=False, is_coalesced=True)
         else:
-            found = gradient.new_zeros(ctx.shape).index_copy(0, distinct, sums)
+            found = gradient.new_zeros(ctx.shape).index_copy_(0, distinct, sums)
         return found, None, None, None
