@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from recurra.model.language.measuring import Measured
 from recurra.model.language.model import LanguageModel
 from recurra.training.fit import FitResult
 from recurra.training.language.prepare import PreparedText
-from recurra.training.tables.results import split_intervals, versions
+from recurra.training.results import run_record
+from recurra.training.tables.results import split_intervals
 from recurra.training.timings import Timings
 
 __all__ = ["MeasuredText", "fill_run", "measure", "write_results"]
@@ -84,12 +84,10 @@ def _run(
     model: LanguageModel, prepared: PreparedText, result: FitResult, measured: MeasuredText, baselines: Mapping[str, LanguageBaseline]
 ) -> dict[str, Any]:
     """What `run.json` holds."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "seed": model.settings.training.seed,
-        "threads": torch.get_num_threads(),
-        "data": {
+    return run_record(
+        model.settings,
+        result,
+        data={
             "source": prepared.description,
             "fingerprint": prepared.fingerprint,
             "rows": {part: len(tokens) for part, tokens in prepared.tokens.items()},
@@ -98,22 +96,10 @@ def _run(
             "left_out": _left_out(prepared),
             "vocabulary": len(prepared.codec),
         },
-        "parameters": model.network.parameter_count,
-        "training": {
-            "epochs": len(result.history),
-            "best_epoch": result.best_epoch,
-            "monitor": result.monitor,
-            "steps": result.steps,
-            "seconds": round(result.seconds, 3),
-            "tokens_per_second": round(result.tokens_per_second, 1),
-            "waiting_share": round(result.waiting_share, 4),
-            "learning_rate": result.learning_rate,
-            "stopped": result.stopped,
-            "history": result.history,
-        },
-        "metrics": measured.metrics,
-        "baselines": {name: {measured.part: baseline.metrics} for name, baseline in baselines.items()},
-    }
+        parameters=model.network.parameter_count,
+        metrics=measured.metrics,
+        baselines={name: {measured.part: baseline.metrics} for name, baseline in baselines.items()},
+    )
 
 
 def _left_out(prepared: PreparedText) -> dict[str, int]:

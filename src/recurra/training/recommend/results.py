@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from recurra.errors import DataError
 from recurra.evaluation.recommend.baselines import RankingBaseline, measure_baselines
@@ -19,7 +16,7 @@ from recurra.model.recommend.model import Recommender
 from recurra.training.fit import FitResult
 from recurra.training.recommend.prepare import Prepared
 from recurra.training.recommend.report import build_report
-from recurra.training.tables.results import versions
+from recurra.training.results import run_record
 from recurra.training.timings import Timings
 
 __all__ = ["Measured", "fill_run", "measure", "write_results"]
@@ -80,12 +77,10 @@ def _run(
     model: Recommender, prepared: Prepared, result: FitResult, measured: Measured, baselines: Mapping[str, RankingBaseline]
 ) -> dict[str, Any]:
     """What `run.json` holds."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "seed": model.settings.training.seed,
-        "threads": torch.get_num_threads(),
-        "data": {
+    return run_record(
+        model.settings,
+        result,
+        data={
             "source": prepared.source,
             "fingerprint": prepared.fingerprint,
             "rows": prepared.rows,
@@ -95,22 +90,10 @@ def _run(
             "sessions": len(prepared.train),
             "notes": prepared.facts,
         },
-        "parameters": model.network.parameter_count,
-        "training": {
-            "epochs": len(result.history),
-            "best_epoch": result.best_epoch,
-            "monitor": result.monitor,
-            "steps": result.steps,
-            "seconds": round(result.seconds, 3),
-            "tokens_per_second": round(result.tokens_per_second, 1),
-            "waiting_share": round(result.waiting_share, 4),
-            "learning_rate": result.learning_rate,
-            "stopped": result.stopped,
-            "history": result.history,
-        },
-        "metrics": measured.metrics,
-        "baselines": {name: {measured.part: baseline.metrics} for name, baseline in baselines.items()},
-    }
+        parameters=model.network.parameter_count,
+        metrics=measured.metrics,
+        baselines={name: {measured.part: baseline.metrics} for name, baseline in baselines.items()},
+    )
 
 
 def write_results(

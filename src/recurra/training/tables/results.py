@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +20,13 @@ from recurra.model.folder import write_run
 from recurra.model.inference import run_network
 from recurra.model.model import Model
 from recurra.training.fit import FitResult
+from recurra.training.results import run_record
 from recurra.training.tables.details import Measured, details, train_baselines
 from recurra.training.tables.loaders import train_buckets
 from recurra.training.tables.prepare import Prepared
 from recurra.training.timings import Timings
 
-__all__ = ["fill_run", "measure", "split_intervals", "versions", "write_results"]
+__all__ = ["fill_run", "measure", "split_intervals", "write_results"]
 
 EXCERPT = 600
 """Characters of a row that the report gets."""
@@ -113,12 +111,10 @@ def _run(model: Model, prepared: Prepared, result: FitResult, measured: Measured
     """What `run.json` holds."""
     facts = prepared.facts
     part = measured.part.name.lower()
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "seed": model.settings.training.seed,
-        "threads": torch.get_num_threads(),
-        "data": {
+    return run_record(
+        model.settings,
+        result,
+        data={
             "source": prepared.rows.first.description,
             "fingerprint": facts.fingerprint,
             "rows": facts.rows,
@@ -126,29 +122,10 @@ def _run(model: Model, prepared: Prepared, result: FitResult, measured: Measured
             "overlap": facts.overlap,
             "columns": {column.name: column.type for column in prepared.plan.columns},
         },
-        "parameters": model.network.parameter_count,
-        "training": {
-            "epochs": len(result.history),
-            "best_epoch": result.best_epoch,
-            "monitor": result.monitor,
-            "steps": result.steps,
-            "seconds": round(result.seconds, 3),
-            "tokens_per_second": round(result.tokens_per_second, 1),
-            "waiting_share": round(result.waiting_share, 4),
-            "learning_rate": result.learning_rate,
-            "stopped": result.stopped,
-            "history": result.history,
-        },
-        "metrics": measured.metrics,
-        "baselines": {name: {part: baseline.metrics} for name, baseline in baselines.items()},
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of Python and the packages that a result depends on."""
-    packages = ("recurra", "torch", "lightning", "polars", "tokenizers", "numpy", "scikit-learn")
-    versions = {package: importlib.metadata.version(package) for package in packages}
-    return {"python": platform.python_version(), **versions}
+        parameters=model.network.parameter_count,
+        metrics=measured.metrics,
+        baselines={name: {part: baseline.metrics} for name, baseline in baselines.items()},
+    )
 
 
 def _report(
