@@ -87,7 +87,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def quiet_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the charts of the report, which take most of the time of a tiny training and have tests of their own."""
-    monkeypatch.setattr("recurra.training.tables.results.write_report", lambda path, report: path.write_text(report.title))
+    monkeypatch.setattr("recurra.training.results.write_report", lambda path, report: path.write_text(report.title))
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ Shown = tuple[str, str]
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Runs a command in an empty folder; gives standard output, standard error, and checks the exit code."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("recurra.training.tables.results.write_report", lambda path, report: path.write_text(report.title))
+    monkeypatch.setattr("recurra.training.results.write_report", lambda path, report: path.write_text(report.title))
 
     def command(*arguments: str, code: int = 0) -> Shown:
         ended: object = 0

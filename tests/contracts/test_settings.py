@@ -175,7 +175,7 @@ def trace(folder: Path, chosen: tuple[tuple[str, Any], ...], output: bool) -> di
     written: list[str] = []
     path = folder / f"run{len(list(folder.iterdir()))}" if output else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recurra.training.tables.results.write_report", lambda path, report: path.write_text(report.title))
+        patch.setattr("recurra.training.results.write_report", lambda path, report: path.write_text(report.title))
         patch.setattr("recurra.training.fitting.write_checkpoint", _counting(written))
         try:
             model = recurra.train(data, settings=settings, output=path, show=lines.append)

@@ -57,7 +57,7 @@ def weights(model: LanguageModel) -> dict[str, torch.Tensor]:
 def _quiet_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the charts and samples of the report, which take most of the time of a tiny training and have a test of their own."""
     monkeypatch.setattr("recurra.training.language.results.SAMPLES", ())
-    monkeypatch.setattr("recurra.training.language.results.write_report", lambda path, report: path.write_text(report.title))
+    monkeypatch.setattr("recurra.training.results.write_report", lambda path, report: path.write_text(report.title))
 
 
 @pytest.mark.parametrize("kind", ["character", "word", "whitespace", "bpe"])

@@ -1,19 +1,26 @@
-"""What `run.json` holds of every training, whatever its task."""
+"""What every training leaves behind, whatever its task: the record in `run.json`, the model folder with its report."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from recurra.config import Settings
+from recurra.errors import DataError
+from recurra.evaluation.report import Report, Training, write_report
+from recurra.model.folder import write_run
+from recurra.model.trained import TrainedModel
 from recurra.training.fit import FitResult
+from recurra.training.timings import Timings
 
-__all__ = ["run_record", "versions"]
+__all__ = ["run_facts", "run_record", "split_intervals", "training_course", "versions", "write_results"]
 
 
 def run_record(
@@ -63,3 +70,76 @@ def versions() -> dict[str, str]:
     """Versions of what computes."""
     packages = ("recurra", "torch", "lightning", "polars", "tokenizers", "numpy", "scikit-learn")
     return {"python": platform.python_version(), **{package: importlib.metadata.version(package) for package in packages}}
+
+
+def write_results(folder: Path, model: TrainedModel, report: Callable[[], Report], *, timings: Timings) -> None:
+    """Write the model folder, and then its report.
+
+    Args:
+        folder: the model folder.
+        model: the trained model, its `run` filled in.
+        report: makes the report.
+        timings: of the stages so far; that of the report is added.
+
+    Raises:
+        ModelFolderError: the folder cannot be written.
+        DataError: the report cannot be written.
+    """
+    model.save(folder, overwrite=True)
+    try:
+        with timings.stage("report"):
+            made = report()
+            write_report(folder / "report.html", replace(made, timings=dict(timings.seconds)))
+        model.run["timings"] = timings.rounded()
+        write_run(folder, model.run)
+    except OSError as error:
+        raise DataError(
+            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
+        ) from error
+
+
+def training_course(result: FitResult, describe: Callable[[str], str] = str) -> Training:
+    """The course of a training as the report takes it.
+
+    Args:
+        result: of the fit.
+        describe: a module's name in a person's words.
+    """
+    plain = {"epoch", "step", "train_loss", "learning_rate", "seconds", "tokens_per_second"}
+    flow = [{**record, "layer": describe(record["layer"])} for record in result.gradient_flow]
+    return Training(
+        history=[{name if name in plain else f"validation_{name}": value for name, value in record.items()} for record in result.history],
+        monitor=result.monitor,
+        best_epoch=result.best_epoch,
+        gradient_layers=[record for record in flow if "distance" not in record],
+        gradient_distances=[record for record in flow if "distance" in record],
+    )
+
+
+def run_facts(run: Mapping[str, Any], result: FitResult, *, unit: str, backend: str) -> dict[str, str]:
+    """What it takes to do a run again, as the report shows it.
+
+    Args:
+        run: what `run.json` holds.
+        result: of the fit.
+        unit: what the network reads, in the plural: tokens, clicks.
+        backend: what computed the recurrence, and why.
+    """
+    return {
+        "date": run["date"],
+        **{f"{package} version": version for package, version in run["versions"].items()},
+        "seed": str(run["seed"]),
+        "threads": str(run["threads"]),
+        "data fingerprint": run["data"]["fingerprint"],
+        "parameters": f"{run['parameters']:,}",
+        "training": f"{result.steps:,} steps, {result.tokens_per_second:,.0f} {unit} per second, {result.waiting_share:.1%} of the time waiting for data",
+        "stopped": result.stopped,
+        "backend": backend,
+    }
+
+
+def split_intervals(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Flat metrics as values and intervals."""
+    intervals = {name: (metrics[f"{name}_low"], metrics[f"{name}_high"]) for name in metrics if f"{name}_low" in metrics}
+    ends = {f"{name}_{end}" for name in intervals for end in ("low", "high")}
+    return {name: value for name, value in metrics.items() if name not in ends and name != "rows"}, intervals

@@ -20,10 +20,11 @@ from recurra.training.devices import choose_device, process_rank
 from recurra.training.fit import FitResult, fit
 from recurra.training.forecast.linear import fit_linear_part
 from recurra.training.forecast.prepare import Prepared, prepare, too_short
-from recurra.training.forecast.report import write_results
+from recurra.training.forecast.report import forecast_report
 from recurra.training.forecast.results import calibrate, fill_run, measure
 from recurra.training.job import Job
 from recurra.training.output import WORK
+from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
 from recurra.training.validation import validation_metrics
 
@@ -133,7 +134,7 @@ class ForecastJob(Job[Prepared, ForecastNetwork]):
         fill_run(model, prepared, result, measured, timings=self.timings)
         self._show(model, measured.part)
         if self.keep:
-            write_results(self.folder, model, prepared, result, measured, timings=self.timings)
+            write_results(self.folder, model, lambda: forecast_report(self.folder, model, prepared, result, measured), timings=self.timings)
             self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
         return model
 

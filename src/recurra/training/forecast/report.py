@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,55 +10,25 @@ import yaml
 
 from recurra.data.frequency import Frequency
 from recurra.data.roles import Roles
-from recurra.errors import DataError
 from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.forecast.measure import compare_forecasts, strongest_baseline
 from recurra.evaluation.forecast.windows import ForecastWindow, typical_windows, worst_windows
-from recurra.evaluation.report import ColumnSummary, DataSummary, ForecastResults, Report, Result, Training, write_report
+from recurra.evaluation.report import ColumnSummary, DataSummary, ForecastResults, Report, Result
 from recurra.evaluation.results import MAIN_METRIC
 from recurra.features.series import Standard
 from recurra.metrics.forecast import ForecastErrors, interval_pairs, ratios
 from recurra.metrics.forecast_intervals import forecast_draws, forecast_intervals
 from recurra.metrics.intervals import Intervals
-from recurra.model.folder import write_run
 from recurra.model.forecast.forecaster import Forecaster, in_unit
 from recurra.training.fit import FitResult
 from recurra.training.forecast.prepare import Prepared
 from recurra.training.forecast.results import Measured, histories
-from recurra.training.timings import Timings
+from recurra.training.results import run_facts, training_course
 
-__all__ = ["coverage_pairs", "forecast_report", "main_metric", "shown_windows", "step_name", "time_text", "write_results"]
+__all__ = ["coverage_pairs", "forecast_report", "main_metric", "shown_windows", "step_name", "time_text"]
 
 EXAMPLES, WORST = 2, 4
 """Windows that the report shows: that went as most do, and that went worst."""
-
-
-def write_results(folder: Path, model: Forecaster, prepared: Prepared, result: FitResult, measured: Measured, *, timings: Timings) -> None:
-    """Write the model folder, and then its report.
-
-    Args:
-        folder: the model folder.
-        model: trained, its `run` filled in.
-        prepared: the data it was trained on.
-        result: the course of the training.
-        measured: the network and the baselines on the held-out parts.
-        timings: of the stages so far; that of the report is added.
-
-    Raises:
-        ModelFolderError: the folder cannot be written.
-        DataError: the report cannot be written.
-    """
-    model.save(folder, overwrite=True)
-    try:
-        with timings.stage("report"):
-            report = forecast_report(folder, model, prepared, result, measured)
-            write_report(folder / "report.html", replace(report, timings=dict(timings.seconds)))
-        model.run["timings"] = timings.rounded()
-        write_run(folder, model.run)
-    except OSError as error:
-        raise DataError(
-            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
-        ) from error
 
 
 def forecast_report(folder: Path, model: Forecaster, prepared: Prepared, result: FitResult, measured: Measured) -> Report:
@@ -90,10 +59,10 @@ def forecast_report(folder: Path, model: Forecaster, prepared: Prepared, result:
         comparison=_comparison(model, prepared, measured),
         confidence=settings.evaluation.confidence,
         data=_data(prepared),
-        training=_training(result),
+        training=training_course(result),
         results=_results(model, prepared, measured),
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        facts=_facts(model, prepared, result),
+        facts=run_facts(model.run, result, unit="steps of history", backend=model.network.explain_backend()),
         summary=f"{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters",
     )
 
@@ -304,31 +273,3 @@ def _met(counts: Mapping[str, int]) -> dict[str, int]:
         "missing": "target values that are missing",
     }
     return {text: counts[name] for name, text in texts.items() if counts.get(name)}
-
-
-def _training(result: FitResult) -> Training:
-    kept = {"epoch", "step", "train_loss", "learning_rate", "seconds", "tokens_per_second"}
-    history = [{name if name in kept else f"validation_{name}": value for name, value in record.items()} for record in result.history]
-    flow = result.gradient_flow
-    return Training(
-        history=history,
-        monitor=result.monitor,
-        best_epoch=result.best_epoch,
-        gradient_layers=[record for record in flow if "distance" not in record],
-        gradient_distances=[record for record in flow if "distance" in record],
-    )
-
-
-def _facts(model: Forecaster, prepared: Prepared, result: FitResult) -> dict[str, str]:
-    run = model.run
-    return {
-        "date": run["date"],
-        **{f"{package} version": version for package, version in run["versions"].items()},
-        "seed": str(run["seed"]),
-        "threads": str(run["threads"]),
-        "data fingerprint": prepared.series.fingerprint,
-        "parameters": f"{model.network.parameter_count:,}",
-        "training": f"{result.steps:,} steps, {result.tokens_per_second:,.0f} steps of history per second",
-        "stopped": result.stopped,
-        "backend": model.network.explain_backend(),
-    }

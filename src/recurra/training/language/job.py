@@ -17,8 +17,9 @@ from recurra.training.fit import FitResult, fit
 from recurra.training.job import Job
 from recurra.training.language.loaders import train_loader, validation_loader
 from recurra.training.language.prepare import PreparedText, prepare
-from recurra.training.language.results import fill_run, measure, write_results
+from recurra.training.language.results import fill_run, language_report, measure
 from recurra.training.output import WORK
+from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
 
 __all__ = ["LanguageJob"]
@@ -106,7 +107,12 @@ class LanguageJob(Job[PreparedText, LanguageNetwork]):
         for name, baseline in baselines.items():
             self.say(f"  {name}, {baseline.description}: {baseline.metrics['perplexity']:.3f}")
         if self.keep:
-            write_results(self.folder, model, prepared, result, measured, baselines=baselines, timings=self.timings)
+            write_results(
+                self.folder,
+                model,
+                lambda: language_report(self.folder, model, prepared, result, measured, baselines=baselines),
+                timings=self.timings,
+            )
             self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
         return model
 

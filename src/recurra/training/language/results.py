@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
-from recurra.errors import DataError
 from recurra.evaluation.language.baselines import LONGEST, LanguageBaseline, fit_baselines
 from recurra.evaluation.language.details import by_frequency, by_place
-from recurra.evaluation.report import ColumnSummary, DataSummary, LanguageResults, Report, Result, Training, write_report
-from recurra.model.folder import write_run
+from recurra.evaluation.report import ColumnSummary, DataSummary, LanguageResults, Report, Result
 from recurra.model.language.measuring import Measured
 from recurra.model.language.model import LanguageModel
 from recurra.training.fit import FitResult
 from recurra.training.language.prepare import PreparedText
-from recurra.training.results import run_record
-from recurra.training.tables.results import split_intervals
+from recurra.training.results import run_facts, run_record, split_intervals, training_course
 from recurra.training.timings import Timings
 
-__all__ = ["MeasuredText", "fill_run", "measure", "write_results"]
+__all__ = ["MeasuredText", "fill_run", "measure", "language_report"]
 
 SAMPLES = (("drawn as they come", 1.0, 1.0), ("bolder: temperature 0.7", 0.7, 1.0), ("the most probable nine tenths: top-p 0.9", 1.0, 0.9))
 """How texts of the report are drawn: in words, temperature, top-p."""
@@ -106,45 +102,7 @@ def _left_out(prepared: PreparedText) -> dict[str, int]:
     return {"lines that cannot be read": prepared.left_out} if prepared.left_out else {}
 
 
-def write_results(
-    folder: Path,
-    model: LanguageModel,
-    prepared: PreparedText,
-    result: FitResult,
-    measured: MeasuredText,
-    *,
-    baselines: Mapping[str, LanguageBaseline],
-    timings: Timings,
-) -> None:
-    """Write the model folder, and then its report.
-
-    Args:
-        folder: the model folder.
-        model: the trained model, its `run` filled in.
-        prepared: the text it was trained on.
-        result: the course of the training.
-        measured: the network on the held-out parts.
-        baselines: of `fill_run`.
-        timings: of the stages so far; that of the report is added.
-
-    Raises:
-        ModelFolderError: the folder cannot be written.
-        DataError: the report cannot be written.
-    """
-    model.save(folder, overwrite=True)
-    try:
-        with timings.stage("report"):
-            report = _report(folder, model, prepared, result, measured, baselines=baselines)
-            write_report(folder / "report.html", replace(report, timings=dict(timings.seconds)))
-        model.run["timings"] = timings.rounded()
-        write_run(folder, model.run)
-    except OSError as error:
-        raise DataError(
-            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
-        ) from error
-
-
-def _report(
+def language_report(
     folder: Path,
     model: LanguageModel,
     prepared: PreparedText,
@@ -153,6 +111,16 @@ def _report(
     *,
     baselines: Mapping[str, LanguageBaseline],
 ) -> Report:
+    """All that the report says.
+
+    Args:
+        folder: the model folder, whose name is the title.
+        model: the trained model, its `run` filled in.
+        prepared: the data it was trained on.
+        result: the course of the training.
+        measured: the network on the held-out parts.
+        baselines: of `fill_run`.
+    """
     settings, encoder = model.settings, model.settings.encoder
     shown = {name: value for name, value in measured.metrics[measured.part].items() if name not in {"tokens", "unknown"}}
     return Report(
@@ -172,20 +140,12 @@ def _report(
             left_out=_left_out(prepared)
             | {f"{part} tokens not in the vocabulary, read as unknown": count for part, count in prepared.unknown.items() if count},
         ),
-        training=_training(result),
+        training=training_course(result),
         results=_results(model, prepared, measured, baselines),
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        facts=_facts(model, prepared, result),
+        facts=run_facts(model.run, result, unit="tokens", backend=model.network.explain_backend()),
         summary=f"{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters",
     )
-
-
-def _training(result: FitResult) -> Training:
-    plain = {"epoch", "step", "train_loss", "learning_rate", "seconds", "tokens_per_second"}
-    history = [{name if name in plain else f"validation_{name}": value for name, value in record.items()} for record in result.history]
-    layers = [record for record in result.gradient_flow if "distance" not in record]
-    distances = [record for record in result.gradient_flow if "distance" in record]
-    return Training(history, monitor=result.monitor, best_epoch=result.best_epoch, gradient_layers=layers, gradient_distances=distances)
 
 
 def _results(
@@ -199,18 +159,3 @@ def _results(
         (how, "".join(model.generate(most=most, temperature=temperature, top_p=top_p, seed=seed))) for how, temperature, top_p in SAMPLES
     ]
     return LanguageResults(by_frequency(losses, prepared.tokens[measured.part][1:], counts), by_place(losses), samples)
-
-
-def _facts(model: LanguageModel, prepared: PreparedText, result: FitResult) -> dict[str, str]:
-    return {
-        "date": model.run["date"],
-        **{f"{package} version": version for package, version in model.run["versions"].items()},
-        "seed": str(model.settings.training.seed),
-        "threads": str(torch.get_num_threads()),
-        "data fingerprint": prepared.fingerprint,
-        "vocabulary": prepared.codec.describe(),
-        "parameters": f"{model.network.parameter_count:,}",
-        "training": f"{result.steps:,} steps, {result.tokens_per_second:,.0f} tokens per second",
-        "stopped": result.stopped,
-        "backend": model.network.explain_backend(),
-    }

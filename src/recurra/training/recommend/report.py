@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 import yaml
 
 from recurra.data.cases import Cases
 from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.recommend.baselines import RankingBaseline, compare_rankings
 from recurra.evaluation.recommend.details import ranking_results
-from recurra.evaluation.report import ColumnSummary, DataSummary, RankingResults, Report, Result, Training
+from recurra.evaluation.report import ColumnSummary, DataSummary, RankingResults, Report, Result
 from recurra.evaluation.results import MAIN_METRIC
 from recurra.metrics.ranking import Ranking
 from recurra.model.recommend.model import Recommender
 from recurra.training.fit import FitResult
 from recurra.training.recommend.prepare import Prepared
-from recurra.training.tables.results import split_intervals
+from recurra.training.results import run_facts, split_intervals, training_course
 
-__all__ = ["build_report"]
+__all__ = ["recommend_report"]
 
 
-def build_report(
+def recommend_report(
     folder: Path,
     model: Recommender,
     prepared: Prepared,
@@ -59,10 +58,10 @@ def build_report(
         comparison=_comparison(model, ranking, baselines),
         confidence=settings.evaluation.confidence,
         data=_data(model, prepared),
-        training=_training(model, result),
+        training=training_course(result, model.network.describe_module),
         results=None if ranking is None or questions is None else _details(model, ranking, questions.cases, baselines),
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        facts=_facts(model, result),
+        facts=run_facts(model.run, result, unit="clicks", backend=model.network.explain_backend()),
         summary=size,
     )
 
@@ -101,30 +100,3 @@ def _data(model: Recommender, prepared: Prepared) -> DataSummary:
         length_unit="click",
         notes=prepared.facts,
     )
-
-
-def _training(model: Recommender, result: FitResult) -> Training:
-    kept = {"epoch", "step", "train_loss", "learning_rate", "seconds", "tokens_per_second"}
-    history = [{name if name in kept else f"validation_{name}": value for name, value in record.items()} for record in result.history]
-    flow = [{**record, "layer": model.network.describe_module(record["layer"])} for record in result.gradient_flow]
-    return Training(
-        history=history,
-        monitor=result.monitor,
-        best_epoch=result.best_epoch,
-        gradient_layers=[record for record in flow if "distance" not in record],
-        gradient_distances=[record for record in flow if "distance" in record],
-    )
-
-
-def _facts(model: Recommender, result: FitResult) -> dict[str, str]:
-    return {
-        "date": model.run["date"],
-        **{f"{package} version": version for package, version in model.run["versions"].items()},
-        "seed": str(model.settings.training.seed),
-        "threads": str(torch.get_num_threads()),
-        "data fingerprint": model.run["data"]["fingerprint"],
-        "parameters": f"{model.network.parameter_count:,}",
-        "training": f"{result.steps:,} steps, {result.tokens_per_second:,.0f} clicks per second, {result.waiting_share:.1%} of the time waiting for data",
-        "stopped": result.stopped,
-        "backend": model.network.explain_backend(),
-    }

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from recurra.errors import DataError
 from recurra.evaluation.recommend.baselines import RankingBaseline, measure_baselines
-from recurra.evaluation.report import write_report
 from recurra.metrics.ranking import Ranking
-from recurra.model.folder import write_run
 from recurra.model.recommend.model import Recommender
 from recurra.training.fit import FitResult
 from recurra.training.recommend.prepare import Prepared
-from recurra.training.recommend.report import build_report
 from recurra.training.results import run_record
 from recurra.training.timings import Timings
 
-__all__ = ["Measured", "fill_run", "measure", "write_results"]
+__all__ = ["Measured", "fill_run", "measure"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,41 +89,3 @@ def _run(
         metrics=measured.metrics,
         baselines={name: {measured.part: baseline.metrics} for name, baseline in baselines.items()},
     )
-
-
-def write_results(
-    folder: Path,
-    model: Recommender,
-    prepared: Prepared,
-    result: FitResult,
-    measured: Measured,
-    *,
-    baselines: Mapping[str, RankingBaseline],
-    timings: Timings,
-) -> None:
-    """Write the model folder, and then its report.
-
-    Args:
-        folder: the model folder.
-        model: the trained model, its `run` filled in.
-        prepared: the data it was trained on.
-        result: the course of the training.
-        measured: the network on the held-out parts.
-        baselines: of `fill_run`.
-        timings: of the stages so far; that of the report is added.
-
-    Raises:
-        ModelFolderError: the folder cannot be written.
-        DataError: the report cannot be written.
-    """
-    model.save(folder, overwrite=True)
-    try:
-        with timings.stage("report"):
-            report = build_report(folder, model, prepared, result, part=measured.part, ranking=measured.ranking, baselines=baselines)
-            write_report(folder / "report.html", replace(report, timings=dict(timings.seconds)))
-        model.run["timings"] = timings.rounded()
-        write_run(folder, model.run)
-    except OSError as error:
-        raise DataError(
-            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
-        ) from error

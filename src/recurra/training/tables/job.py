@@ -21,10 +21,11 @@ from recurra.model.network import Network
 from recurra.training.fit import FitResult, fit
 from recurra.training.job import Job
 from recurra.training.output import WORK
+from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
 from recurra.training.tables.loaders import loaders
 from recurra.training.tables.prepare import Plan, Prepared, make_plan, prepare
-from recurra.training.tables.results import fill_run, measure, write_results
+from recurra.training.tables.results import fill_run, measure, table_report
 
 __all__ = ["TableJob"]
 
@@ -117,7 +118,12 @@ class TableJob(Job[Prepared, Network]):
         for name, baseline in baselines.items():
             self.say(f"  {name}, {baseline.description}: {baseline.metrics.get(model.head.monitor, float('nan')):.4f}")
         if self.keep:
-            write_results(self.folder, model, prepared, result, measured, baselines=baselines, timings=self.timings)
+            write_results(
+                self.folder,
+                model,
+                lambda: table_report(self.folder, model, prepared, result, measured, baselines=baselines),
+                timings=self.timings,
+            )
             self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
         return model
 

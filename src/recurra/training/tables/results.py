@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from recurra.data.split import Part
 from recurra.data.store import Ragged, take_rows
-from recurra.errors import DataError
 from recurra.evaluation.baselines import Baseline
-from recurra.evaluation.report import ColumnSummary, DataSummary, Report, Result, Training, write_report
+from recurra.evaluation.report import ColumnSummary, DataSummary, Report, Result
 from recurra.features.text import TextFeature
-from recurra.model.folder import write_run
 from recurra.model.inference import run_network
 from recurra.model.model import Model
 from recurra.training.fit import FitResult
-from recurra.training.results import run_record
+from recurra.training.results import run_facts, run_record, split_intervals, training_course
 from recurra.training.tables.details import Measured, details, train_baselines
 from recurra.training.tables.loaders import train_buckets
 from recurra.training.tables.prepare import Prepared
 from recurra.training.timings import Timings
 
-__all__ = ["fill_run", "measure", "split_intervals", "write_results"]
+__all__ = ["fill_run", "measure", "table_report"]
 
 EXCERPT = 600
 """Characters of a row that the report gets."""
@@ -69,44 +65,6 @@ def fill_run(model: Model, prepared: Prepared, result: FitResult, measured: Meas
     return baselines
 
 
-def write_results(
-    folder: Path,
-    model: Model,
-    prepared: Prepared,
-    result: FitResult,
-    measured: Measured,
-    *,
-    baselines: Mapping[str, Baseline],
-    timings: Timings,
-) -> None:
-    """Write the model folder, and then its report.
-
-    Args:
-        folder: the model folder.
-        model: the trained model, its `run` filled in.
-        prepared: the data it was trained on.
-        result: the course of the training.
-        measured: the network on the held-out parts.
-        baselines: of `fill_run`.
-        timings: of the stages so far; that of the report is added.
-
-    Raises:
-        ModelFolderError: the folder cannot be written.
-        DataError: the report cannot be written.
-    """
-    model.save(folder, overwrite=True)
-    try:
-        with timings.stage("report"):
-            report = _report(folder, model, prepared, result, measured, baselines=baselines)
-            write_report(folder / "report.html", replace(report, timings=dict(timings.seconds)))
-        model.run["timings"] = timings.rounded()
-        write_run(folder, model.run)
-    except OSError as error:
-        raise DataError(
-            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
-        ) from error
-
-
 def _run(model: Model, prepared: Prepared, result: FitResult, measured: Measured, baselines: Mapping[str, Baseline]) -> dict[str, Any]:
     """What `run.json` holds."""
     facts = prepared.facts
@@ -128,9 +86,19 @@ def _run(model: Model, prepared: Prepared, result: FitResult, measured: Measured
     )
 
 
-def _report(
+def table_report(
     folder: Path, model: Model, prepared: Prepared, result: FitResult, measured: Measured, *, baselines: Mapping[str, Baseline]
 ) -> Report:
+    """All that the report says.
+
+    Args:
+        folder: the model folder, whose name is the title.
+        model: the trained model, its `run` filled in.
+        prepared: the data it was trained on.
+        result: the course of the training.
+        measured: the network on the held-out parts.
+        baselines: of `fill_run`.
+    """
     settings = model.settings
     part = measured.part.name.lower()
     metrics = measured.metrics[part]
@@ -146,20 +114,13 @@ def _report(
         baselines=[baseline.result() for baseline in baselines.values()],
         comparison=found.comparison,
         data=_data_summary(model, prepared),
-        training=_training(model, result),
+        training=training_course(result, model.network.describe_module),
         results=found.results,
         errors=found.errors,
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        facts=_facts(model, prepared, result),
+        facts=run_facts(model.run, result, unit="tokens", backend=model.network.explain_backend()),
         summary=f"{direction}{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters",
     )
-
-
-def split_intervals(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Flat metrics as values and intervals."""
-    intervals = {name: (metrics[f"{name}_low"], metrics[f"{name}_high"]) for name in metrics if f"{name}_low" in metrics}
-    ends = {f"{name}_{end}" for name in intervals for end in ("low", "high")}
-    return {name: value for name, value in metrics.items() if name not in ends and name != "rows"}, intervals
 
 
 def _data_summary(model: Model, prepared: Prepared) -> DataSummary:
@@ -189,32 +150,3 @@ def _data_summary(model: Model, prepared: Prepared) -> DataSummary:
         max_length=model.settings.text.max_length if lengths else None,
         length_unit="character" if kinds == {"character"} else "token",
     )
-
-
-def _training(model: Model, result: FitResult) -> Training:
-    flow = [{**record, "layer": model.network.describe_module(record["layer"])} for record in result.gradient_flow]
-    history = []
-    for record in result.history:
-        kept = {"epoch", "step", "train_loss", "learning_rate", "seconds", "tokens_per_second"}
-        history.append({name if name in kept else f"validation_{name}": value for name, value in record.items()})
-    return Training(
-        history=history,
-        monitor=result.monitor,
-        best_epoch=result.best_epoch,
-        gradient_layers=[record for record in flow if "distance" not in record],
-        gradient_distances=[record for record in flow if "distance" in record],
-    )
-
-
-def _facts(model: Model, prepared: Prepared, result: FitResult) -> dict[str, str]:
-    return {
-        "date": model.run["date"],
-        **{f"{package} version": version for package, version in model.run["versions"].items()},
-        "seed": str(model.settings.training.seed),
-        "threads": str(torch.get_num_threads()),
-        "data fingerprint": prepared.facts.fingerprint,
-        "parameters": f"{model.network.parameter_count:,}",
-        "training": f"{result.steps:,} steps, {result.tokens_per_second:,.0f} tokens per second, {result.waiting_share:.1%} of the time waiting for data",
-        "stopped": result.stopped,
-        "backend": model.network.explain_backend(),
-    }
