@@ -33,7 +33,6 @@ from recurra.training.logs import STEPS_BETWEEN_ROWS, Logs
 from recurra.training.monitor import Monitor, choose_metric
 from recurra.training.optimizers import asgd_average, build_optimizer, clip_gradients, set_learning_rate, start_averaging
 from recurra.training.progress import ProgressDisplay
-from recurra.training.row_gradients import RowGradients
 from recurra.training.schedules import Schedule
 from recurra.training.seeds import random_state, restore_random_state
 from recurra.training.validation import Validate, validation_metrics
@@ -89,7 +88,6 @@ class Fitting(lightning.LightningModule):
         self.average: WeightAverage | None = None
         self.logs: Logs | None = None
         self.progress: ProgressDisplay | None = None
-        self.rows: RowGradients | None = None
         self._position: Mapping[str, Any] | None = None
         self._step_losses: list[float] = []
         self._watched = False
@@ -118,9 +116,6 @@ class Fitting(lightning.LightningModule):
         self.parameters_in_training = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         if self.settings.training.average:
             self.average = WeightAverage(self.parameters_in_training, decay=self.settings.training.average)
-        if self.trainer.world_size == 1 and self.settings.training.precision != "float16":
-            # neither other processes nor a loss scaler, which go by the gradients' own layout
-            self.rows = RowGradients(self.network)
         if self.saved_state is not None:
             self._load(self.saved_state)
             self.saved_state = None
@@ -179,8 +174,6 @@ class Fitting(lightning.LightningModule):
         if self._scale != 1.0:
             set_learning_rate(optimizer, self._rate)
         optimizer.step()  # calls on_before_optimizer_step when the gradients are complete and unscaled
-        if self.rows is not None:
-            self.rows.clear()
         optimizer.zero_grad()
         self.course.step += 1
         if self.average is not None:
@@ -197,8 +190,6 @@ class Fitting(lightning.LightningModule):
         self._step_losses.clear()
         self.guard.check(self.network, step=self.course.step + 1, loss=self._loss, norm=self._norm, learning_rate=self._rate)
         clip_gradients(self.parameters_in_training, norm=training.clip_norm, value=training.clip_value, total=self._norm)
-        if self.rows is not None:
-            self.rows.fill()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """After a step: show it, log it, stop when asked to, save when it is time."""
@@ -379,8 +370,6 @@ class Fitting(lightning.LightningModule):
     def close(self) -> None:
         """Take the progress bar away, finish the logs, drop the hooks."""
         self.flow.stop()
-        if self.rows is not None:
-            self.rows.stop()
         if self.progress is not None:
             self.progress.close()
         if self.logs is not None:
