@@ -45,14 +45,26 @@ namespace recurra {
 
 namespace {
 
-constexpr size_t most_kept = size_t{128} << 20;
+constexpr size_t always_kept = size_t{128} << 20;
 constexpr size_t huge_page = size_t{2} << 20;
 
-// Blocks of memory between calls, the latest given last.
+// Blocks of memory between calls, the latest given last. To have fresh pages cleared takes as long as half of a training step
+// of large batches; so as much may be kept as was in use at one time, and `always_kept` at least.
 struct Kept {
   std::mutex lock;
   std::vector<std::pair<size_t, void*>> blocks;
-  size_t bytes = 0;
+  size_t bytes = 0, used = 0, most_used = 0;
+
+  // Takes out the oldest blocks until those that are in use and those that are kept are no more than there may be.
+  std::vector<void*> surplus() {
+    std::vector<void*> old;
+    while (bytes > always_kept && bytes + used > most_used) {
+      old.push_back(blocks.front().second);
+      bytes -= blocks.front().first;
+      blocks.erase(blocks.begin());
+    }
+    return old;
+  }
 };
 
 Kept& kept() {
@@ -80,18 +92,31 @@ void give(void* memory, size_t) { std::free(memory); }
 #else
 void* take(size_t bytes) {
   bytes = rounded(bytes);
+  std::vector<void*> old;
   {
     Kept& all = kept();
     const std::lock_guard<std::mutex> guard(all.lock);
+    all.used += bytes;
     for (size_t i = all.blocks.size(); i-- > 0;)
       if (all.blocks[i].first == bytes) {
         void* found = all.blocks[i].second;
         all.blocks.erase(all.blocks.begin() + static_cast<ptrdiff_t>(i));
         all.bytes -= bytes;
+        all.most_used = std::max(all.most_used, all.used);
         return found;
       }
+    old = all.surplus();
   }
+  for (void* each : old) std::free(each);
   void* fresh = std::aligned_alloc(bytes >= huge_page ? huge_page : 64, bytes >= huge_page ? (bytes + huge_page - 1) / huge_page * huge_page : bytes);
+  {
+    Kept& all = kept();
+    const std::lock_guard<std::mutex> guard(all.lock);
+    if (fresh)
+      all.most_used = std::max(all.most_used, all.used);
+    else
+      all.used -= bytes;
+  }
 #ifdef MADV_HUGEPAGE
   if (fresh && bytes >= huge_page) madvise(fresh, bytes, MADV_HUGEPAGE);  // only advice: it may fail
 #endif
@@ -105,13 +130,10 @@ void give(void* memory, size_t bytes) {
   {
     Kept& all = kept();
     const std::lock_guard<std::mutex> guard(all.lock);
+    all.used -= bytes;
     all.blocks.emplace_back(bytes, memory);
     all.bytes += bytes;
-    while (all.bytes > most_kept) {
-      old.push_back(all.blocks.front().second);
-      all.bytes -= all.blocks.front().first;
-      all.blocks.erase(all.blocks.begin());
-    }
+    old = all.surplus();
   }
   for (void* each : old) std::free(each);
 }
