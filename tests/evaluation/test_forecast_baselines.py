@@ -123,6 +123,16 @@ def test_short_series_get_a_shorter_linear_map_or_none() -> None:
     assert baselines.each["naive"].forecast(np.full((1, 2, 1), 3.0)).shape == (1, 12, 1)
 
 
+def test_a_series_shorter_than_the_history_has_baselines_with_intervals() -> None:
+    values = seasonal(116, 12)
+    baselines = fit_baselines([values], [values[90:104]], input_length=336, horizon=12, season=12)
+    assert set(baselines.each) >= {"naive", "seasonal_naive", "drift", "linear"}
+    for baseline in baselines.each.values():
+        assert baseline.offsets.shape == (12, 1, 7)
+        assert (np.diff(baseline.offsets, axis=-1) >= 0).all()
+        assert (np.ptp(baseline.offsets, axis=-1) > 0).all()
+
+
 def test_a_series_with_holes_is_learnt_around_them() -> None:
     values = seasonal(600, 12, noise=0.05, seed=4)
     whole = fit_linear([values[:400]], [values[400 - 24 : 500]], length=24, horizon=6)

@@ -173,19 +173,23 @@ def _smoothing(train: Sequence[np.ndarray], season: int, horizon: int, left_out:
 def _residual_windows(
     train: Sequence[np.ndarray], validation: Sequence[np.ndarray], *, lookback: int, horizon: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, K, C) histories and (N, H, C) answers of the validation windows, or of the training windows where those are few."""
-    enough = [part for part in (validation, train) if _count(part, lookback, horizon) >= FEWEST_RESIDUALS]
-    part, back = (enough[0], lookback) if enough else (train, 1)
+    """(N, K, C) histories and (N, H, C) answers of the validation windows, or of the training windows where those are few.
+
+    Where the training part is no longer than a window either, histories are filled up with missing values in front.
+    """
     columns = train[0].shape[1]
-    total = _count(part, back, horizon)
-    stride = max(1, -(-total * (horizon + back) * columns // (4 * MOST_CELLS)))
+    enough = [part for part in (validation, train) if _count(part, lookback, horizon) >= FEWEST_RESIDUALS]
+    front = np.full((lookback - 1, columns), np.nan)
+    part = enough[0] if enough else [np.concatenate([front, series]) for series in train]
+    total = _count(part, lookback, horizon)
+    stride = max(1, -(-total * (horizon + lookback) * columns // (4 * MOST_CELLS)))
     cut = [
-        np.lib.stride_tricks.sliding_window_view(series, back + horizon, axis=0)[::stride].swapaxes(1, 2)
+        np.lib.stride_tricks.sliding_window_view(series, lookback + horizon, axis=0)[::stride].swapaxes(1, 2)
         for series in part
-        if len(series) >= back + horizon
+        if len(series) >= lookback + horizon
     ]
-    whole = np.concatenate(cut) if cut else np.full((1, back + horizon, columns), np.nan)
-    return whole[:, :back], whole[:, back:]
+    whole = np.concatenate(cut) if cut else np.full((1, lookback + horizon, columns), np.nan)
+    return whole[:, :lookback], whole[:, lookback:]
 
 
 def _count(part: Sequence[np.ndarray], lookback: int, horizon: int) -> int:
