@@ -30,6 +30,12 @@ CHARTS: dict[str, Callable[[], str]] = {
     "roc": lambda: charts.roc({name: [(0.0, 0.0), (0.2, 0.8), (1.0, 1.0)] for name in NAMES}),
     "predicted_against_true": lambda: charts.predicted_against_true(np.arange(9.0), np.arange(9.0) ** 2, target="price", unit="EUR"),
     "residuals": lambda: charts.residuals(np.arange(9.0), np.arange(9.0) ** 2, target="price"),
+    "recall_curve": lambda: charts.recall_curve([{"model": name, "k": k, "recall": k / 20} for name in NAMES for k in (1, 5, 20)]),
+    "by_group": lambda: charts.by_group(
+        [{"model": name, "group": name, "order": order, "value": 0.1 * order} for order, name in enumerate(NAMES)],
+        title="recall",
+        groups="length",
+    ),
     "results": lambda: charts.results(
         [{"name": NAMES[0], "value": 0.9, "low": 0.8, "high": 0.95, "text": "90%"}], title="Accuracy", share=True
     ),

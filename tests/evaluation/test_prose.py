@@ -119,7 +119,9 @@ def test_every_metric_has_its_label() -> None:
 
     from recurra.data.store import Ragged
     from recurra.metrics import classification_metrics, forecast_metrics, label_metrics, regression_metrics
+    from recurra.metrics.language import token_metrics
     from recurra.metrics.ranking import rank, ranking_metrics
+    from recurra.metrics.spans import span_metrics
 
     square = np.array([[0.7, 0.1, 0.1, 0.1]] * 3 + [[0.1, 0.7, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.1, 0.7]])
     found = {
@@ -133,7 +135,15 @@ def test_every_metric_has_its_label() -> None:
     seen = Ragged.from_rows([[2], [0], [3]])
     ranking = rank(square[:3], np.array([1, 1, 2]), sessions=np.arange(3), seen=seen, top=2)
     ranked = set(ranking_metrics(ranking, at=(2,), popularity=np.arange(4)))
-    assert found | {"answer_popularity"} == set(METRICS)
+    found |= set(span_metrics(np.array([[1, 1, 1]]), np.array([[1, 1]])))
+    found |= set(token_metrics(np.ones(2), np.ones(2, int), characters=2))
+    elsewhere = {
+        "answer_popularity",
+        "cache_perplexity",
+        "dynamic_perplexity",
+        "unknown_tags",
+    }  # `recurra.model` and `recurra.heads` make these
+    assert (found - {"tokens"}) | elsewhere == set(METRICS)
     assert {metric(name).label for name in ranked - set(METRICS)} == {
         *(f"{name} at 2{end}" for name in ("Recall", "MRR", "NDCG") for end in ("", ", seen items taken out")),
         "Coverage at 2", "Popularity of the recommended at 2",

@@ -190,7 +190,9 @@ def test_the_command_measures_with_a_cache(folder: Path, tmp_path: Path, capsys:
 
 
 def test_ctrl_c_ends_the_text_and_not_with_a_traceback(folder: Path) -> None:
-    command = [sys.executable, "-m", "recurra", "generate", str(folder), "The cat", "--most", "10000000"]
+    # Tests that run in the background may inherit that the signal is ignored.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from recurra.cli import main; main()"
+    command = [sys.executable, "-c", heard, "generate", str(folder), "The cat", "--most", "10000000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
         assert process.stdout is not None
         written = process.stdout.read(20)
