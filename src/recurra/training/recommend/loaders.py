@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,14 +17,12 @@ from recurra.features.items import ItemVocabulary, gap_numbers
 from recurra.model.recommend.batch import ClickBatch, Seen
 from recurra.model.recommend.questions import QuestionBatches
 from recurra.training.recommend.negatives import Negatives
+from recurra.training.streams import StreamBatches
 
 __all__ = ["QuestionLoader", "StreamLoader"]
 
-AHEAD = 4
-"""Batches made beforehand, in a thread of their own."""
 
-
-class StreamLoader:
+class StreamLoader(StreamBatches[ClickBatch]):
     """Windows of the training sessions, with their negatives.
 
     A session of n clicks is n - 1 steps: each click but the last, with the click after it as its answer. What a batch holds
@@ -48,41 +44,17 @@ class StreamLoader:
         self._gaps = gap_numbers(sessions.times, offsets) if chosen.time_gaps else None
         self._repeats = chosen.repeats
         self._seed = settings.training.seed
-        self._streams = Streams(
-            offsets[:-1], np.diff(offsets) - 1, rows=settings.training.batch_size, window=chosen.window, seed=self._seed
+        super().__init__(
+            Streams(offsets[:-1], np.diff(offsets) - 1, rows=settings.training.batch_size, window=chosen.window, seed=self._seed)
         )
         self._negatives: Negatives | None = None
         if chosen.negatives != "all":
             logq = chosen.logq if chosen.loss == "cross_entropy" else 0.0
             self._negatives = Negatives(items.counts, drawn=chosen.negatives, alpha=chosen.alpha, logq=logq)
-        self._epoch = self._start = self._position = 0
 
-    def __len__(self) -> int:
-        return len(self._streams)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch, counted from 0."""
-        self._epoch, self._start, self._position = epoch, 0, 0
-        self._streams.set_epoch(epoch)
-
-    def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its batches have been handed out."""
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the batches that had been handed out."""
-        self.set_epoch(int(state["epoch"]))
-        self._start = self._position = int(state["position"])
-
-    def __iter__(self) -> Iterator[ClickBatch]:
-        self._position, self._start = self._start, 0
-        for batch in _ahead(self._make, range(self._position, len(self._streams))):
-            self._position += 1
-            yield batch
-
-    def _make(self, number: int) -> ClickBatch:
-        """One batch. Runs in the thread."""
-        window = self._streams[number]
+    def make(self, number: int) -> ClickBatch:
+        """One batch; see `StreamBatches`."""
+        window = self.streams[number]
         real = np.arange(window.positions.shape[1]) < window.lengths[:, None]
         items = np.where(real, self._items[window.positions], 0)
         answers = self._items[window.positions[real] + 1]
@@ -90,7 +62,7 @@ class StreamLoader:
         rows = log_weights = found = None
         if self._negatives is not None:
             own = np.concatenate([items[real], answers])
-            random = np.random.Generator(np.random.Philox(np.random.SeedSequence([self._seed, self._epoch, number])))
+            random = np.random.Generator(np.random.Philox(np.random.SeedSequence([self._seed, self.epoch, number])))
             found = self._negatives.rows(own, random)
             rows = torch.from_numpy(found)
             if self._negatives.logq:
@@ -109,22 +81,6 @@ class StreamLoader:
             log_weights,
             seen,
         )
-
-
-def _ahead(make: Callable[[int], ClickBatch], numbers: range) -> Iterator[ClickBatch]:
-    """Batches in order, some of them made before they are asked for."""
-    pending: deque[Future[ClickBatch]] = deque()
-    maker = ThreadPoolExecutor(1, thread_name_prefix="recurra-streams")
-    try:
-        coming = iter(numbers)
-        for number in coming:
-            pending.append(maker.submit(make, number))
-            if len(pending) > AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        maker.shutdown(wait=True, cancel_futures=True)
 
 
 class QuestionLoader:
