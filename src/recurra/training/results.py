@@ -139,7 +139,7 @@ def run_facts(run: Mapping[str, Any], result: FitResult, *, unit: str, backend: 
 
 
 def split_intervals(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Flat metrics as values and intervals."""
+    """Flat metrics as values and intervals; how many rows or windows were measured is no metric."""
     intervals = {name: (metrics[f"{name}_low"], metrics[f"{name}_high"]) for name in metrics if f"{name}_low" in metrics}
     ends = {f"{name}_{end}" for name in intervals for end in ("low", "high")}
-    return {name: value for name, value in metrics.items() if name not in ends and name != "rows"}, intervals
+    return {name: value for name, value in metrics.items() if name not in ends and name not in {"rows", "windows"}}, intervals

@@ -13,6 +13,9 @@ namespace recurra {
 // The kernels of the instruction set in use.
 const Kernels& chosen_kernels();
 
+// From now on a fork waits until nobody is at the blocks of memory, or its child could never have them.
+void keep_memory_over_forks();
+
 // Whether this process was forked from another one.
 bool is_forked();
 

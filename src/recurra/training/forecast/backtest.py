@@ -44,6 +44,7 @@ from recurra.training.forecast.report import coverage_pairs, main_metric, shown_
 from recurra.training.forecast.results import Measured, fit_on, measure_on
 from recurra.training.job import Show
 from recurra.training.output import WORK
+from recurra.training.results import split_intervals
 
 __all__ = ["Backtest", "Fold", "Refit", "backtest"]
 
@@ -407,9 +408,9 @@ def _report(title: str, work: _Work, result: Backtest, shown: Sequence[ForecastW
         title=title,
         task="forecast",
         target=targets[0] if len(targets) == 1 else f"{len(targets)} columns",
-        model=Result("network", f"{refit}; {len(folds)} folds", *_split(result.metrics)),
+        model=Result("network", f"{refit}; {len(folds)} folds", *split_intervals(result.metrics)),
         part="test",
-        baselines=[Result(name, "", *_split(metrics)) for name, metrics in result.baselines.items()],
+        baselines=[Result(name, "", *split_intervals(metrics)) for name, metrics in result.baselines.items()],
         comparison=result.comparison,
         confidence=model.settings.evaluation.confidence,
         results=results,
@@ -418,10 +419,3 @@ def _report(title: str, work: _Work, result: Backtest, shown: Sequence[ForecastW
         facts={"data": work.series.description, **{f"note {number}": note for number, note in enumerate(result.notes, 1)}},
         summary=f"backtest of {len(folds)} folds, {refit}",
     )
-
-
-def _split(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Flat metrics as values and intervals."""
-    intervals = {name: (metrics[f"{name}_low"], metrics[f"{name}_high"]) for name in metrics if f"{name}_low" in metrics}
-    ends = {f"{name}_{end}" for name in intervals for end in ("low", "high")}
-    return {name: value for name, value in metrics.items() if name not in ends and name != "windows"}, intervals
