@@ -6,6 +6,7 @@ from cyclopts import App, Parameter
 
 from benchmarks.forecasting import forecasting
 from benchmarks.gpu import gpu
+from benchmarks.language import language
 from benchmarks.rankings import rankings
 from benchmarks.recipes import recipes
 from benchmarks.recommendation import recommendation
@@ -20,6 +21,7 @@ app.command(recipes)
 app.command(recurrences)
 app.command(forecasting)
 app.command(recommendation)
+app.command(language)
 app.command(rankings)
 app.command(gpu)
 

@@ -15,7 +15,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the benchmarks lie beside the package, not in it
 
-from benchmarks import forecasting, rankings, recommendation  # noqa: E402
+from benchmarks import forecasting, language, rankings, recommendation  # noqa: E402
 from benchmarks.kernels import contenders, growth, memory, report, scan, streaming, timing, variants  # noqa: E402
 from benchmarks.kernels.cases import GATES, Case, Shape, Unable, count_flops, make_data, weight_bytes  # noqa: E402
 from benchmarks.kernels.contenders import OTHERS, ours, timed_call  # noqa: E402
@@ -396,6 +396,23 @@ def test_the_benchmark_of_forecasting_runs(tmp_path):
     found = json.loads((tmp_path / "forecasting.json").read_text())
     assert set(found["training"][0]["ratio"]) == {forecasting.PLAIN, forecasting.KERNELS, forecasting.SEGMENTS}
     assert all(row["ms"] > 0 for row in found["service"])
+
+
+def test_the_same_weights_write_the_same_text(monkeypatch):
+    """Drawn as cold as the plain contender can, both take the most probable token: the same one at every step."""
+    settings = language._settings(8, 2, 3, 5)
+    plain = language.PlainLanguageModel(30, settings).eval()
+    ours = language.same_weights(plain, settings).eval()
+    monkeypatch.setattr(torch, "multinomial", lambda probabilities, count: probabilities.argmax(1, keepdim=True))
+    monkeypatch.setattr("recurra.decoding.generation._draw", lambda logits, generators: logits.argmax(1))
+    assert torch.equal(language.writing(ours, 4, 12), language.plain_writing(plain, 4, 12))
+
+
+def test_the_benchmark_of_language_models_runs(tmp_path):
+    language.language(quick=True, output=tmp_path)
+    found = json.loads((tmp_path / "language.json").read_text())
+    assert set(found["training"]["ratio"]) == {language.PLAIN, language.OURS}
+    assert [case["streams"] for case in found["generation"]] == [1, 64, 1, 64]
 
 
 def test_rankings_with_and_without_copies(tmp_path, monkeypatch):

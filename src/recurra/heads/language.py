@@ -10,6 +10,7 @@ from torch import nn
 from recurra.config import Settings
 from recurra.errors import SettingsError
 from recurra.layers import VariationalDropout
+from recurra.layers.linear_cross_entropy import linear_cross_entropy
 from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["LanguageHead"]
@@ -95,13 +96,26 @@ class LanguageHead(nn.Module):
             return found
         return nn.functional.cross_entropy(self._logits(steps, vectors), answers, reduction="none")
 
+    def loss(self, steps: Float[Tensor, "N D"], answers: Int[Tensor, " N"], vectors: Float[Tensor, "V F"]) -> Float[Tensor, ""]:
+        """The mean of `losses`; a full softmax is never in memory as a whole."""
+        if self.adaptive is not None:
+            return self.losses(steps, answers, vectors).mean()
+        steps, weight, bias = self._linear(steps, vectors)
+        never = torch.zeros_like(bias)
+        never[PADDING] = -torch.inf
+        return linear_cross_entropy(steps, weight, bias + never, answers)
+
     def _logits(self, steps: Tensor, vectors: Tensor) -> Tensor:
-        if self.output is not None:
-            logits: Tensor = self.output(steps)
-        else:
-            logits = nn.functional.linear(steps if self.projection is None else self.projection(steps), vectors, self.bias)
+        logits = nn.functional.linear(*self._linear(steps, vectors))
         logits[:, PADDING] = -torch.inf
         return logits
+
+    def _linear(self, steps: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the full softmax is made of: its input, weights and bias."""
+        if self.output is not None:
+            return steps, self.output.weight, self.output.bias
+        assert self.bias is not None
+        return steps if self.projection is None else self.projection(steps), vectors, self.bias
 
     def regularization(self, raw: Float[Tensor, "B T D"], dropped: Float[Tensor, "B T D"]) -> Float[Tensor, ""]:
         """What is added to the loss in training.

@@ -57,7 +57,7 @@ def linear_cross_entropy(
     memory that does not grow with N K.
 
     Args:
-        vectors: one for each answer; in float32 whatever the precision around.
+        vectors: one for each answer; half precision is computed in float32 whatever the precision around.
         items: of each column.
         bias: of each column.
         answers: columns.
@@ -68,12 +68,13 @@ def linear_cross_entropy(
     Source: Bengio & Senecal 2008 (importance sampling of a softmax); the official GRU4Rec takes s_j - log q_j for negatives and
         answer alike, and columns as often as they were drawn.
     """
-    shift = vectors.new_zeros(len(items), dtype=torch.float32) if bias is None else bias.float()
+    kind = torch.promote_types(vectors.dtype, torch.float32)
+    shift = vectors.new_zeros(len(items), dtype=kind) if bias is None else bias.to(kind)
     own = None
     if log_weights is not None:
         shift, own = shift + log_weights, log_weights[answers][:, None]
-    values = None if added is None else added.values.float()
-    result: Tensor = _LinearCrossEntropy.apply(vectors.float(), items.float(), shift, values, own, answers[:, None], added, smoothing)  # type: ignore[no-untyped-call]
+    values = None if added is None else added.values.to(kind)
+    result: Tensor = _LinearCrossEntropy.apply(vectors.to(kind), items.to(kind), shift, values, own, answers[:, None], added, smoothing)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -83,7 +83,8 @@ class LanguageNetwork(nn.Module):
 
     def loss(self, outputs: Outputs, batch: TokenBatch) -> Float[Tensor, ""]:
         """Mean loss of the window's tokens, in training with the regularization of activations."""
-        mean = self.losses(outputs, batch).mean()
+        real = batch.answers >= 0
+        mean = self.head.loss(outputs.dropped[real], batch.answers[real], self.embedding.weight)
         return mean + self.head.regularization(outputs.raw, outputs.dropped) if self.training else mean
 
     def log_probabilities(self, steps: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
