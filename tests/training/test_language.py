@@ -93,6 +93,9 @@ def test_parts_are_shares_from_the_end_cut_behind_line_ends(corpus: Path, tmp_pa
     (tmp_path / "v.txt").write_text("The cat ran.\n")
     given = train(corpus, validation=tmp_path / "v.txt", data__test_share=0.0).run["data"]["characters"]
     assert given == {"train": len(TEXT), "validation": 13}
+    (tmp_path / "t.txt").write_text("The dog sat on it.\n")
+    both = train(corpus, validation=tmp_path / "v.txt", test=tmp_path / "t.txt").run["data"]["characters"]
+    assert both == {"train": len(TEXT), "validation": 13, "test": 19}
 
 
 def test_a_table_and_a_file_of_the_same_lines_are_the_same_text(corpus: Path) -> None:

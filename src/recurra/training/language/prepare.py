@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from recurra.shapes import Int
 
 __all__ = ["PARTS", "PreparedText", "prepare"]
 
-VERSION = 1
+VERSION = 2
 """Of what is written into the cache."""
 PARTS = ("train", "validation", "test")
 FEWEST = 2
@@ -101,7 +102,7 @@ def _build(
     codec = TextCodec.fit((piece for part, piece in _parts(text, ends) if part == "train"), settings.text)
     characters = dict.fromkeys(PARTS, 0)
     sources: list[Iterator[tuple[str, str]]] = [_parts(text, ends)]
-    sources += [((part, piece) for piece in each.pieces()) for part, each in given.items()]
+    sources += [zip(repeat(part), each.pieces()) for part, each in given.items()]
     for source in sources:
         for part, piece in source:
             writer.append(part, codec.encode(piece))
