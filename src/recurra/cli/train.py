@@ -26,7 +26,7 @@ def train(
     join: Annotated[list[str] | None, Parameter(negative=())] = None,
     on_error: Literal["fail", "skip"] | None = None,
     group: str | None = None,
-    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag"] | None = None,
+    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several"] | None = None,
     text: str | None = None,
     session: str | None = None,
     user: str | None = None,
@@ -53,7 +53,8 @@ def train(
     more
         Further files with the same columns.
     target
-        The column to predict; repeated for several columns to forecast, '*' for all columns of numbers.
+        The column to predict; repeated for several, each with a head of its own on one network, or, with --horizon, --series or
+        --time, for several columns to forecast ('*' for all columns of numbers).
     output
         The model folder to write; runs/NAME when not given.
     validation
@@ -72,6 +73,7 @@ def train(
         Column that orders the rows in time: the latest are held out. For a recommendation: when a click was.
     task
         What the model does; inferred from the target when not given. language: the next token of a text. tag: a tag a token.
+        several: a head for each of several targets.
     text
         For a language model: the text column of a table; its only one when not given.
     session

@@ -15,6 +15,7 @@ from recurra.config.network import EncoderSettings, HeadSettings
 from recurra.config.reading import load_settings, parse_assignment, saved_settings
 from recurra.config.recommend import RecommendSettings
 from recurra.config.settings import Settings
+from recurra.config.several import SeveralSettings
 from recurra.config.tag import TagSettings
 from recurra.config.tasks import target_settings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
@@ -34,6 +35,7 @@ __all__ = [
     "RecommendSettings",
     "ScheduleSettings",
     "Settings",
+    "SeveralSettings",
     "TagSettings",
     "TextSettings",
     "TrainingSettings",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from recurra.config.settings import Settings
-from recurra.config.tasks import TASK_DEFAULTS, UNUSED_SETTINGS, task_of
+from recurra.config.tasks import TASK_DEFAULTS, UNUSED_SETTINGS, settle_targets, task_of
 from recurra.errors import SettingsError, nearest
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _AS_WRITTEN = (
     "recommend.session",
     "recommend.item",
     "recommend.attributes",
+    "several.targets",
+    "several.tasks",
     "tag.tokens",
     "training.monitor",
     "logging.wandb",
@@ -91,6 +93,7 @@ def load_settings(*sources: str | Path | Mapping[str, Any] | Settings | None) ->
         else:
             raise SettingsError(f"Settings are a dictionary, a `Settings` or the path of a YAML file, not {source!r}.")
         _merge(merged, _nested(given))
+    merged = settle_targets(merged)
     task = task_of(merged)
     _refuse_unused(merged, task)
     defaults = _nested(TASK_DEFAULTS.get(task, {}))

@@ -10,6 +10,7 @@ from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingS
 from recurra.config.language import LanguageSettings
 from recurra.config.network import EncoderSettings, HeadSettings
 from recurra.config.recommend import RecommendSettings
+from recurra.config.several import SeveralSettings
 from recurra.config.tag import TagSettings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 
@@ -36,6 +37,7 @@ class Settings(Group):
     forecast: ForecastSettings = ForecastSettings()
     language: LanguageSettings = LanguageSettings()
     tag: TagSettings = TagSettings()
+    several: SeveralSettings = SeveralSettings()
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
@@ -43,4 +45,8 @@ class Settings(Group):
             raise ValueError("data.validation_share and data.test_share leave no rows to train on: their sum must be under 1")
         if self.data.group and self.data.time:
             raise ValueError("data.group and data.time cannot both decide the split: give one of them")
+        if self.target is not None and self.several.targets:
+            raise ValueError(
+                f"target ({self.target}) and several.targets ({', '.join(self.several.targets)}) both say what is predicted: give one of them"
+            )
         return self

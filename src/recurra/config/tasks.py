@@ -9,23 +9,27 @@ from recurra.config.forecast import FORECAST_DEFAULTS, FORECAST_UNUSED
 from recurra.config.language import LANGUAGE_DEFAULTS, LANGUAGE_UNUSED
 from recurra.config.recommend import RECOMMEND_DEFAULTS, RECOMMEND_UNUSED
 from recurra.config.settings import Settings
+from recurra.config.several import SEVERAL_DEFAULTS, SEVERAL_UNUSED
 from recurra.config.tag import TAG_DEFAULTS, TAG_UNUSED
+from recurra.errors import SettingsError
 
-__all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "target_settings", "task_of"]
+__all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "settle_targets", "target_settings", "task_of"]
 
 TASK_DEFAULTS: dict[str, dict[str, Any]] = {
     "forecast": FORECAST_DEFAULTS,
     "language": LANGUAGE_DEFAULTS,
     "recommend": RECOMMEND_DEFAULTS,
+    "several": SEVERAL_DEFAULTS,  # before tag, whose settings serve a head of several
     "tag": TAG_DEFAULTS,
 }
 """By task, settings that replace the defaults of their groups."""
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("classify", "labels", "regress"), ("forecast", "language", "recommend", "tag")),
-    "forecast": (*FORECAST_UNUSED, "language", "recommend", "tag"),
-    "language": (*LANGUAGE_UNUSED, "tag"),
-    "recommend": (*RECOMMEND_UNUSED, "language", "tag"),
-    "tag": TAG_UNUSED,
+    **dict.fromkeys(("classify", "labels", "regress"), ("forecast", "language", "recommend", "several", "tag")),
+    "forecast": (*FORECAST_UNUSED, "language", "recommend", "several", "tag"),
+    "language": (*LANGUAGE_UNUSED, "several", "tag"),
+    "recommend": (*RECOMMEND_UNUSED, "language", "several", "tag"),
+    "several": SEVERAL_UNUSED,
+    "tag": (*TAG_UNUSED, "several"),
 }
 """By task, settings and groups of them that it does not read; any other value there than the default is refused."""
 
@@ -51,8 +55,43 @@ def _says_something(group: str, values: Mapping[str, Any]) -> bool:
 
 
 def target_settings(target: str | Sequence[str] | None) -> dict[str, Any]:
-    """The setting that names what is predicted: one column, or several to forecast."""
+    """The setting that names what is predicted: a column, or a list of them, which `settle_targets` gives to the task that they make."""
     names = [target] if isinstance(target, str) else list(target or [])
     if not names:
         return {}
-    return {"target": names[0]} if len(names) == 1 else {"forecast.targets": names}
+    return {"target": names[0] if len(names) == 1 else names}
+
+
+def settle_targets(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which a list of targets stands where its task reads it.
+
+    Series have several columns to forecast where anything else speaks of series: the task, a setting of `forecast`, a column of
+    times, or "*" for all columns of numbers. Otherwise every column has a head of its own.
+
+    Args:
+        given: nested settings, as the user gave them; `target` may be a list.
+
+    Raises:
+        SettingsError: the task that is set has one target only, or the targets are named twice, differently.
+    """
+    targets = given.get("target")
+    if not isinstance(targets, (list, tuple)):
+        return dict(given)
+    settled = {name: value for name, value in given.items() if name != "target"}
+    if len(targets) < 2:
+        return {**settled, **({"target": targets[0]} if targets else {})}
+    task = task_of(given)
+    if task in ("auto", "several", "tag") and (given.get("head") or {}).get("task", "auto") in ("auto", "several"):
+        series = task == "auto" and ("*" in targets or (given.get("data") or {}).get("time") is not None)
+        task = "forecast" if series else "several"
+    if task not in ("forecast", "several"):
+        raise SettingsError(
+            f"The task {task!r} has one target, and {len(targets)} are named ({', '.join(map(str, targets))}). Leave the task out (or set it to "
+            "several) to learn a head for each of them, or set it to forecast where they are columns of series."
+        )
+    group = dict(settled.get(task) or {})
+    if group.get("targets") not in (None, [], list(targets)):
+        raise SettingsError(
+            f"target ({list(targets)}) and {task}.targets ({group['targets']}) both say what is predicted: give one of them."
+        )
+    return {**settled, task: {**group, "targets": list(targets)}}

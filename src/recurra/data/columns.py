@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LARGEST_NUMBER", "Column", "Task", "infer_columns", "infer_task", "missing_words", "parse_numbers", "split_labels"]
 
-Task = Literal["classify", "labels", "regress", "tag"]
+Task = Literal["classify", "labels", "regress", "tag", "several"]
 
 _ROWS = 10_000
 _CATEGORIES = 1_000  # most distinct values of a category

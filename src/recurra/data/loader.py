@@ -14,7 +14,7 @@ import torch
 
 from recurra.data.batch import Batch, Sequence
 from recurra.data.buckets import LengthBuckets
-from recurra.data.store import Array, Ragged, Rows
+from recurra.data.store import Array, Ragged
 from recurra.shapes import Tensor
 
 __all__ = ["Loader", "Noise"]
@@ -50,7 +50,7 @@ class Loader:
         inputs: Mapping[str, Ragged | Array],
         buckets: LengthBuckets,
         *,
-        targets: Mapping[str, Rows] | None = None,
+        targets: Mapping[str, Array | Ragged] | None = None,
         rows: npt.NDArray[np.int64] | None = None,
         augment: Mapping[str, Noise] | None = None,
         prefetch: int = 4,
@@ -138,7 +138,7 @@ class Loader:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.buckets.seed, epoch, number, feature])))
 
 
-def _target(column: Rows, rows: npt.NDArray[np.int64]) -> Tensor:
+def _target(column: Array | Ragged, rows: npt.NDArray[np.int64]) -> Tensor:
     return _tensor(column.rows(rows, fill=MISSING)[0] if isinstance(column, Ragged) else column[rows])
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from recurra.errors import DataError
 
-__all__ = ["Array", "Ragged", "Rows", "Store", "StoreWriter", "join_rows", "take_rows"]
+__all__ = ["Array", "Columns", "Ragged", "Rows", "Store", "StoreWriter", "join_rows", "take_rows"]
 
 Array = npt.NDArray[Any]
 FORMAT = 1
@@ -95,19 +95,46 @@ class Ragged:
         return self.take(rows).pad(fill)
 
 
-Rows = Array | Ragged
-"""A column: an entry a row of one shape, or of different lengths."""
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Several columns of the same rows.
+
+    Attributes:
+        by_name: at least one; all of one length.
+    """
+
+    by_name: Mapping[str, Array | Ragged]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.by_name.values())))
+
+    def __getitem__(self, name: str) -> Array | Ragged:
+        return self.by_name[name]
+
+
+Rows = Array | Ragged | Columns
+"""A column: an entry a row of one shape, or of different lengths; or several columns side by side."""
 
 
 def take_rows(column: Rows, rows: npt.ArrayLike) -> Rows:
     """The chosen rows of a column, in the order given."""
+    if isinstance(column, Columns):
+        return Columns({name: _one(take_rows(each, rows)) for name, each in column.by_name.items()})
     return column.take(rows) if isinstance(column, Ragged) else column[np.asarray(rows)]
 
 
 def join_rows(parts: Sequence[Rows]) -> Rows:
     """The rows of all parts (at least one), one after another."""
+    several = [part for part in parts if isinstance(part, Columns)]
+    if several:
+        return Columns({name: _one(join_rows([part[name] for part in several])) for name in several[0].by_name})
     ragged = [part for part in parts if isinstance(part, Ragged)]
-    return Ragged.concatenate(ragged) if ragged else np.concatenate([part for part in parts if not isinstance(part, Ragged)])
+    return Ragged.concatenate(ragged) if ragged else np.concatenate([part for part in parts if isinstance(part, np.ndarray)])
+
+
+def _one(rows: Rows) -> Array | Ragged:
+    assert not isinstance(rows, Columns)
+    return rows
 
 
 def offsets_of(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:

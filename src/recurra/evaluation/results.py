@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["MAIN_METRIC", "ErrorExample", "Result", "Task"]
 
-Task = Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "token"]
+Task = Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "token", "several"]
 
 MAIN_METRIC: Mapping[Task, str] = {
     "classify": "accuracy",
@@ -19,6 +19,7 @@ MAIN_METRIC: Mapping[Task, str] = {
     "recommend": "recall_at_20",
     "tag": "f1",
     "token": "token_accuracy",
+    "several": "score",
 }
 """The metric that headlines a task, selects its model and decides whether the network pays."""
 

@@ -37,6 +37,7 @@ class ClassifyHead(RowHead):
 
     task: ClassVar[str] = "classify"
     monitor = "accuracy"
+    score = "accuracy"
 
     def __init__(self, name: str, labels: LabelSet, settings: HeadSettings) -> None:
         super().__init__(name)
@@ -110,6 +111,11 @@ class ClassifyHead(RowHead):
             columns.append(pl.Series("top_labels", [[values[c] for c in row] for row in order], dtype=pl.List(self.labels.dtype)))
             columns.append(pl.Series("top_probabilities", np.take_along_axis(probabilities, order, 1).tolist(), dtype=pl.List(pl.Float64)))
         return pl.DataFrame(columns)
+
+    def right(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """True where the most probable class is the target."""
+        found: np.ndarray = self.probabilities(outputs).argmax(axis=1) == targets
+        return found
 
     def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Accuracy, F1, log loss, calibration error and, where defined, ROC AUC."""

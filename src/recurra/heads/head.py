@@ -16,11 +16,11 @@ from torch import nn
 
 from recurra.config import HeadSettings, Settings
 from recurra.data.batch import Batch
-from recurra.data.store import Rows
+from recurra.data.store import Array, Ragged, Rows
 from recurra.layers.dropout import StepDropout
 from recurra.shapes import Float, Tensor
 
-__all__ = ["Head", "OutputLayer", "RowHead"]
+__all__ = ["Head", "Output", "OutputLayer", "RowHead"]
 
 
 class OutputLayer(nn.Module):
@@ -47,70 +47,59 @@ class OutputLayer(nn.Module):
         return outputs
 
 
-class Head(ABC):
-    """A typed output.
+class Output(ABC):
+    """What a model puts out: a head, or several beside each other.
 
     Attributes:
         task: its name in `head.task`.
         monitor: the validation metric that selects the model when none is named.
-        name: the target column.
-        steps: the sequence column for each of whose steps there is an output; None for one output a row.
+        name: the target column, or all of them.
     """
 
     task: ClassVar[str]
     monitor: str
-    steps: str | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    @classmethod
+    @property
     @abstractmethod
-    def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
-        """Learn the classes, or the scale, from the targets of the training rows.
+    def heads(self) -> tuple[Head, ...]:
+        """The heads, one a target column."""
 
-        Raises:
-            DataError: the targets do not make a task (one class only, no number).
-        """
+    @property
+    def columns(self) -> list[str]:
+        """The target columns."""
+        return [head.name for head in self.heads]
 
     @abstractmethod
-    def problems(self, values: pl.Series) -> dict[int, str]:
-        """What is wrong with a target, by its 0-based place: a label that the training rows do not have. Missing ones are no problem."""
-
     def row_problems(self, frame: pl.DataFrame) -> dict[int, str]:
-        """As `problems`, for rows with all their columns."""
-        return self.problems(frame[self.name])
+        """What is wrong with the targets of a row, by its 0-based place."""
 
     @abstractmethod
-    def encode(self, values: pl.Series) -> Rows:
-        """Targets as arrays, an entry a row. A missing target, and one with a problem, brings no loss."""
+    def encode_rows(self, frame: pl.DataFrame) -> Rows:
+        """The targets of a table as arrays, an entry a row."""
 
-    @classmethod
-    def missing(cls, values: pl.Series) -> pl.Series:
-        """True where a row has no target: null, NaN or an empty text."""
-        if values.dtype.is_float():
-            return values.is_null() | values.is_nan().fill_null(value=False)
-        if values.dtype == pl.String:
-            return values.is_null() | (values.str.strip_chars() == "").fill_null(value=False)
-        return values.is_null()
+    def without_target(self, frame: pl.DataFrame, ignored: Sequence[str]) -> pl.Series:
+        """True where a row has no target that is learnt or measured.
 
-    @classmethod
-    def ignored(cls, values: pl.Series, labels: Sequence[str]) -> pl.Series:  # noqa: ARG003
-        """True where a row is left out because its label is one of `data.ignore_labels`."""
-        return pl.repeat(False, len(values), eager=True)
-
-    @abstractmethod
-    def build(self, size: int, settings: Settings) -> nn.Module:
-        """The module from the network's vectors, of so many features, to the head's outputs."""
+        Args:
+            frame: rows with the target columns.
+            ignored: labels that are left out.
+        """
+        gone = pl.repeat(True, len(frame), eager=True)
+        for head in self.heads:
+            gone &= head.missing(frame[head.name]) | head.ignored(frame[head.name], ignored)
+        return gone
 
     @abstractmethod
     def batch_loss(self, layer: nn.Module, outputs: Any, batch: Batch) -> Float[Tensor, ""]:
         """Mean loss of a batch.
 
         Args:
-            layer: that of `build`.
+            layer: that of `Head.build`; a list of them for several heads.
             outputs: what it gave for the batch.
-            batch: with the encoded targets under the head's name.
+            batch: with the encoded targets under the names of their columns.
         """
 
     @abstractmethod
@@ -150,7 +139,75 @@ class Head(ABC):
     @classmethod
     @abstractmethod
     def from_state(cls, name: str, state: Mapping[str, Any], settings: HeadSettings) -> Self:
-        """The head that `state()` described."""
+        """The output that `state()` described."""
+
+
+class Head(Output):
+    """A typed output: that of one target column.
+
+    Attributes:
+        steps: the sequence column for each of whose steps there is an output; None for one output a row.
+        score: the metric by which several heads are told good or bad together: larger is better, and 1 is all right.
+    """
+
+    steps: str | None = None
+    score: str
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """Itself."""
+        return (self,)
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
+        """Learn the classes, or the scale, from the targets of the training rows.
+
+        Raises:
+            DataError: the targets do not make a task (one class only, no number).
+        """
+
+    @abstractmethod
+    def problems(self, values: pl.Series) -> dict[int, str]:
+        """What is wrong with a target, by its 0-based place: a label that the training rows do not have. Missing ones are no problem."""
+
+    def row_problems(self, frame: pl.DataFrame) -> dict[int, str]:
+        """As `problems`, for rows with all their columns."""
+        return self.problems(frame[self.name])
+
+    @abstractmethod
+    def encode(self, values: pl.Series) -> Array | Ragged:
+        """Targets as arrays, an entry a row. A missing target, and one with a problem, brings no loss."""
+
+    def encode_rows(self, frame: pl.DataFrame) -> Array | Ragged:
+        """As `encode`, for rows with all their columns."""
+        return self.encode(frame[self.name])
+
+    @classmethod
+    def missing(cls, values: pl.Series) -> pl.Series:
+        """True where a row has no target: null, NaN or an empty text."""
+        if values.dtype.is_float():
+            return values.is_null() | values.is_nan().fill_null(value=False)
+        if values.dtype == pl.String:
+            return values.is_null() | (values.str.strip_chars() == "").fill_null(value=False)
+        return values.is_null()
+
+    @classmethod
+    def ignored(cls, values: pl.Series, labels: Sequence[str]) -> pl.Series:  # noqa: ARG003
+        """True where a row is left out because its label is one of `data.ignore_labels`."""
+        return pl.repeat(False, len(values), eager=True)
+
+    @abstractmethod
+    def build(self, size: int, settings: Settings) -> nn.Module:
+        """The module from the network's vectors, of so many features, to the head's outputs."""
+
+    @abstractmethod
+    def known(self, outputs: Any, targets: Any) -> np.ndarray:
+        """(N,) True where an encoded row has a target."""
+
+    @abstractmethod
+    def right(self, outputs: Any, targets: Any) -> np.ndarray | None:
+        """(N,) True where a row is predicted without a mistake; None where there is no right and wrong, only near and far."""
 
 
 class RowHead(Head):
@@ -185,6 +242,13 @@ class RowHead(Head):
         """(B, C) the outputs."""
         found: np.ndarray = outputs.float().cpu().numpy()
         return found
+
+    def known(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:  # noqa: ARG002
+        """True where the target is neither -1 nor NaN, in any of its cells."""
+        there: np.ndarray = targets != -1 if targets.dtype.kind == "i" else np.isfinite(targets)
+        if there.ndim > 1:
+            there = np.any(there, axis=1)
+        return there
 
     def nothing(self) -> np.ndarray:
         """(0, C) results."""

@@ -40,6 +40,7 @@ class LabelsHead(RowHead):
 
     task: ClassVar[str] = "labels"
     monitor = "micro_f1"
+    score = "micro_f1"
 
     def __init__(self, name: str, labels: LabelSet, *, separator: str, passed_over: Iterable[str], settings: HeadSettings) -> None:
         super().__init__(name)
@@ -118,6 +119,11 @@ class LabelsHead(RowHead):
             columns.append(pl.Series("top_labels", [[names[c] for c in row] for row in order], dtype=pl.List(pl.String)))
             columns.append(pl.Series("top_probabilities", np.take_along_axis(probabilities, order, 1).tolist(), dtype=pl.List(pl.Float64)))
         return pl.DataFrame(columns)
+
+    def right(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """True where exactly the labels of the row are predicted."""
+        found: np.ndarray = (predicted_labels(self.probabilities(outputs), threshold=THRESHOLD) == targets).all(axis=1)
+        return found
 
     def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Micro and macro F1, share of rows with all labels right, share of wrong decisions."""

@@ -30,6 +30,7 @@ class RegressHead(RowHead):
 
     task: ClassVar[str] = "regress"
     monitor = "rmse"
+    score = "r2"
 
     def __init__(self, name: str, mean: float, deviation: float) -> None:
         super().__init__(name)
@@ -97,6 +98,10 @@ class RegressHead(RowHead):
         if top is not None:
             raise SettingsError("top is for labels: this model predicts a number.")
         return pl.DataFrame({"value": self.probabilities(outputs)})
+
+    def right(self, outputs: np.ndarray, targets: np.ndarray) -> None:  # noqa: ARG002
+        """A number is near or far."""
+        return
 
     def metrics(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Mean absolute error, root mean squared error and R2, in the user's unit."""

@@ -105,6 +105,7 @@ class TagHead(Head):
 
     task: ClassVar[str] = "tag"
     monitor = "f1"
+    score = "f1"
     steps: str
 
     def __init__(self, name: str, scheme: TagScheme, *, taught: TagScheme, steps: str, cut: Cut, max_length: int, invalid: int = 0) -> None:
@@ -113,7 +114,7 @@ class TagHead(Head):
         self.steps, self.cut, self.max_length = steps, cut, max_length
         self.invalid = invalid
         if scheme.name == "none":
-            self.monitor = "token_accuracy"
+            self.monitor = self.score = "token_accuracy"
 
     @classmethod
     def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
@@ -283,6 +284,17 @@ class TagHead(Head):
                 )
             records[row].append(record)
         return records
+
+    def known(self, outputs: Ragged, targets: Ragged) -> np.ndarray:
+        """True where a row has a tag for every token that was read."""
+        found: np.ndarray = outputs.lengths == targets.lengths
+        return found
+
+    def right(self, outputs: Ragged, targets: Ragged) -> np.ndarray:
+        """True where every tag is."""
+        tokens = token_counts(targets.values.astype(np.int64), outputs.values[:, TAG].astype(np.int64), targets.offsets)
+        found: np.ndarray = tokens[:, 0] == tokens[:, 1]
+        return found
 
     def metrics(self, outputs: Ragged, targets: Ragged) -> dict[str, float]:
         """`f1`, `precision` and `recall` of spans as `conlleval` counts, accuracy of tokens and of rows.

@@ -7,12 +7,12 @@ from typing import Any
 
 from recurra.config import Settings
 from recurra.features import Feature
-from recurra.heads import Head
+from recurra.heads import Output
 
 __all__ = ["figures", "model_card"]
 
 
-def model_card(settings: Settings, features: Sequence[Feature], head: Head, run: Mapping[str, Any]) -> str:
+def model_card(settings: Settings, features: Sequence[Feature], head: Output, run: Mapping[str, Any]) -> str:
     """Markdown with the inputs, the output, the figures and how to use the model; the header is the hub's."""
     encoder = settings.encoder
     direction = "bidirectional " if encoder.bidirectional else ""
@@ -26,7 +26,7 @@ def model_card(settings: Settings, features: Sequence[Feature], head: Head, run:
         "",
         (
             f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units, {encoder.pooling} pooling) "
-            f"that predicts `{head.name}` ({head.describe()})."
+            f"that predicts {' and '.join(f'`{name}`' for name in head.columns)} ({head.describe()})."
         ),
         "",
         "| input | type | learnt |",

@@ -10,7 +10,7 @@ import polars as pl
 from recurra.data.read import BadRow, Table
 from recurra.errors import RowError
 from recurra.features import Encoded, Feature
-from recurra.heads import Head
+from recurra.heads import Output
 
 __all__ = ["encode_columns", "row_place", "usable_rows"]
 
@@ -20,7 +20,7 @@ by their number, because finding a line means reading the file up to there."""
 
 
 def usable_rows(
-    table: Table, frame: pl.DataFrame, rows: Sequence[int], *, columns: Sequence[Feature | Head], on_error: Literal["fail", "skip"]
+    table: Table, frame: pl.DataFrame, rows: Sequence[int], *, columns: Sequence[Feature | Output], on_error: Literal["fail", "skip"]
 ) -> tuple[pl.Series, list[BadRow]]:
     """Which rows of a frame can be encoded.
 
@@ -39,7 +39,7 @@ def usable_rows(
     """
     problems: dict[int, str] = {}
     for column in columns:
-        problems = (column.row_problems(frame) if isinstance(column, Head) else column.problems(frame[column.name])) | problems
+        problems = (column.row_problems(frame) if isinstance(column, Output) else column.problems(frame[column.name])) | problems
     bad = []
     for number, row in enumerate(sorted(problems)):
         if on_error == "fail":

@@ -8,7 +8,7 @@ import torch
 
 from recurra.config import saved_settings
 from recurra.errors import ModelFolderError, SettingsError
-from recurra.heads import HEADS
+from recurra.heads import OUTPUTS
 from recurra.model.folder import read_folder
 from recurra.model.forecast.forecaster import Forecaster
 from recurra.model.language.model import LanguageModel
@@ -21,7 +21,7 @@ __all__ = ["load"]
 HUB = "hf://"
 """Prefix of a model folder on the Hugging Face hub."""
 MODELS: dict[str, type[TrainedModel]] = {
-    **dict.fromkeys(HEADS, Model),
+    **dict.fromkeys(OUTPUTS, Model),
     "forecast": Forecaster,
     "language": LanguageModel,
     "recommend": Recommender,

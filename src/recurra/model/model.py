@@ -16,7 +16,7 @@ from recurra.data.read import BadRow, Table, is_table, read, require_columns
 from recurra.data.store import Rows, join_rows
 from recurra.errors import EmptyData, MissingColumn, SettingsError
 from recurra.features import FEATURES, Feature
-from recurra.heads import HEADS, Head
+from recurra.heads import OUTPUTS, Output
 from recurra.model.card import model_card
 from recurra.model.encode import encode_columns, usable_rows
 from recurra.model.inference import run_network
@@ -54,14 +54,14 @@ class Model(TrainedModel):
     Args:
         settings: of the run.
         features: fitted inputs.
-        head: fitted output.
+        head: fitted output: a head, or several.
         network: with trained weights.
         run: what `run.json` holds.
 
     Attributes:
         settings: of the run.
         features: fitted inputs.
-        head: fitted output.
+        head: fitted output: a head, or several.
         network: a `torch.nn.Module`, in evaluation mode.
         run: versions, seed, data fingerprint, metrics, timings.
     """
@@ -70,7 +70,7 @@ class Model(TrainedModel):
     network: Network
 
     def __init__(
-        self, settings: Settings, features: list[Feature], head: Head, *, network: Network, run: Mapping[str, Any] | None = None
+        self, settings: Settings, features: list[Feature], head: Output, *, network: Network, run: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(settings, network, run)
         self.features = features
@@ -98,7 +98,7 @@ class Model(TrainedModel):
         Returns:
             A row for each row of `data`, in order (those that can be read, with on_error="skip"). Columns: `label` and
             `probability` for a class; `labels` and `probabilities` for several; `value` for a number; `tags` and `spans` for tags; with `top` also
-            `top_labels` and `top_probabilities`.
+            `top_labels` and `top_probabilities`. Of several targets, each under its name: `intent.label`.
 
         Raises:
             MissingColumn: an input column is not there.
@@ -159,11 +159,11 @@ class Model(TrainedModel):
             EmptyData: no row has a target.
         """
         table = self._table(data, on_error)
-        require_columns(table, [self.head.name])
+        require_columns(table, self.head.columns)
         outputs, targets = [], []
         start = without = unusable = 0
         for frame in table.chunks(size=CHUNK):
-            has_target = ~self._without_target(frame[self.head.name])
+            has_target = ~self.head.without_target(frame, self.settings.data.ignore_labels)
             rows = (start + has_target.arg_true()).to_list()
             start += len(frame)
             without += len(frame) - len(rows)
@@ -171,10 +171,12 @@ class Model(TrainedModel):
             mask, bad = usable_rows(table, known, rows, columns=[*self.features, self.head], on_error=on_error)
             unusable += len(bad)
             kept = known.filter(mask)
-            targets.append(self.head.encode(kept[self.head.name]))
+            targets.append(self.head.encode_rows(kept))
             outputs.append(run_network(self.network, encode_columns(kept, self.features), self.settings.training))
         if not sum(len(part) for part in targets):
-            raise EmptyData(f"No row of {table.description} has a known target in column {self.head.name!r}: there is nothing to measure.")
+            raise EmptyData(
+                f"No row of {table.description} has a known target in column {', '.join(map(repr, self.head.columns))}: there is nothing to measure."
+            )
         facts = {"rows_without_target": without, "rows_left_out": unusable + table.bad_row_count}
         return {**self.measure(join_rows(outputs), join_rows(targets)), **{name: count for name, count in facts.items() if count}}
 
@@ -184,9 +186,6 @@ class Model(TrainedModel):
         for name, (low, high) in self.head.intervals(outputs, targets, self.settings).items():
             metrics[f"{name}_low"], metrics[f"{name}_high"] = low, high
         return {**metrics, "rows": len(targets)}
-
-    def _without_target(self, values: pl.Series) -> pl.Series:
-        return self.head.missing(values) | self.head.ignored(values, self.settings.data.ignore_labels)
 
     def _holds_columns(self, data: Mapping[str, Any]) -> bool:
         """Whether a dictionary holds a table, one list a column, and not one row; a list of tokens is one value."""
@@ -223,7 +222,7 @@ class Model(TrainedModel):
         """The model that `state()` described, its network as it was before training."""
         features = [FEATURES[each["type"]].from_state(each["name"], each) for each in state["features"]]
         fitted = state["head"]
-        head = HEADS[fitted["task"]].from_state(fitted["name"], fitted, settings.head)
+        head = OUTPUTS[fitted["task"]].from_state(fitted["name"], fitted, settings.head)
         return cls(settings, features, head, network=Network(features, head, settings), run=run)
 
     def card(self) -> str:

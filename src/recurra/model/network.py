@@ -1,10 +1,11 @@
 """Features, encoder and head as one `torch.nn.Module`.
 
-batch -> embedding (each feature) -> stack of cells -> pooling -> | joined with the static features | -> output layer
+batch -> embedding (each feature) -> stack of cells -> pooling -> | joined with the static features | -> output layer (each head)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
 from typing import Any
 
@@ -17,7 +18,7 @@ from recurra.data.batch import Batch, Sequence
 from recurra.data.store import Rows
 from recurra.errors import DataError, SettingsError
 from recurra.features import Feature
-from recurra.heads import Head
+from recurra.heads import Head, Output
 from recurra.layers import Initialization, Regularization, Stack, build_pooling
 from recurra.shapes import Float, Tensor
 
@@ -32,21 +33,21 @@ class Network(nn.Module):
 
     Args:
         features: fitted inputs; at least one.
-        head: fitted output.
+        head: fitted output: a head, or several.
         settings: of the run.
 
     Attributes:
         embeddings: by feature name, encoded values to vectors.
         encoders: by feature name (or `"shared"`), the stack of recurrent cells of a sequence feature.
-        poolings: by feature name, the steps of a sequence to one vector; none for the one whose steps the head reads.
-        output: the head's layer.
+        poolings: by feature name, the steps of a sequence to one vector; none for one whose steps every head reads.
+        output: the head's layer; of several heads, a list of theirs.
 
     Raises:
         DataError: there is no feature.
         SettingsError: `encoder.shared` is set and the features' vectors differ in size.
     """
 
-    def __init__(self, features: Many[Feature], head: Head, settings: Settings) -> None:
+    def __init__(self, features: Many[Feature], head: Output, settings: Settings) -> None:
         super().__init__()
         if not features:
             raise DataError("No input column is left: every column but the target is ignored. Set a type, for example --type title=text.")
@@ -57,16 +58,22 @@ class Network(nn.Module):
         self.encoders = nn.ModuleDict()
         self.poolings = nn.ModuleDict()
         self._shared = settings.encoder.shared
-        size = sum(_size(self.embeddings[_key(name)]) for name in self.static_names)
+        self._stepped = [name for name in self.sequence_names if any(each.steps == name for each in head.heads)]
+        sizes = {name: _size(self.embeddings[_key(name)]) for name in self.static_names}
+        step_sizes = {}
         for name in self.sequence_names:
             stack = self._add_stack(name, settings.encoder)
-            if name == head.steps:
-                size += stack.output_size
+            step_sizes[name] = stack.output_size
+            if all(each.steps == name for each in head.heads):
                 continue
             pooling = build_pooling(settings.encoder.pooling, stack.output_size, bidirectional=settings.encoder.bidirectional)
             self.poolings[_key(name)] = pooling
-            size += pooling.output_size
-        self.output = head.build(size, settings)
+            sizes[name] = pooling.output_size
+        layers = [
+            each.build(sum(size for name, size in sizes.items() if name != each.steps) + step_sizes.get(each.steps or "", 0), settings)
+            for each in head.heads
+        ]
+        self.output = layers[0] if isinstance(head, Head) else nn.ModuleList(layers)
 
     def _add_stack(self, name: str, settings: EncoderSettings) -> Stack:
         key = SHARED if self._shared else _key(name)
@@ -83,13 +90,25 @@ class Network(nn.Module):
         return stack
 
     def forward(self, batch: Batch) -> Any:
-        """The head's outputs for a batch: for each row, or for each step of the head's column, beside which all other vectors stand."""
-        vectors = [self._pool(name, batch.inputs[name]) for name in self.sequence_names if name != self.head.steps]
-        vectors += [self.embeddings[_key(name)](batch.inputs[name]) for name in self.static_names]
-        if self.head.steps is not None:
-            steps = self._steps(self.head.steps, batch.inputs[self.head.steps])
-            vectors = [steps, *(vector[:, None].expand(-1, steps.shape[1], -1) for vector in vectors)]
-        return self.output(torch.cat(vectors, dim=-1))
+        """A head's outputs for a batch: for each row, or for each step of its column, beside which all other vectors stand.
+
+        Returns:
+            The outputs of the head; of several heads, a list of theirs.
+        """
+        steps: dict[str, Tensor] = {}
+        vectors: dict[str, Tensor] = {}
+        for name in [name for name in self.sequence_names if name not in self._stepped]:
+            vectors[name] = self._pool(name, self._steps(name, batch.inputs[name]), batch.inputs[name])
+        for name in self.static_names:
+            vectors[name] = self.embeddings[_key(name)](batch.inputs[name])
+        for name in self._stepped:
+            steps[name] = self._steps(name, batch.inputs[name])
+            if _key(name) in self.poolings:
+                vectors[name] = self._pool(name, steps[name], batch.inputs[name])
+        if isinstance(self.head, Head):
+            return self.output(_beside(self.head, steps, vectors))
+        assert isinstance(self.output, nn.ModuleList)
+        return [layer(_beside(head, steps, vectors)) for head, layer in zip(self.head.heads, self.output, strict=True)]
 
     def _steps(self, name: str, sequence: Sequence | Tensor) -> Float[Tensor, "B T D"]:
         assert isinstance(sequence, Sequence)
@@ -97,9 +116,9 @@ class Network(nn.Module):
         steps: Tensor = self.encoders[SHARED if self._shared else _key(name)](embedded, lengths=sequence.lengths)[0]
         return steps
 
-    def _pool(self, name: str, sequence: Sequence | Tensor) -> Float[Tensor, "B D"]:
+    def _pool(self, name: str, steps: Float[Tensor, "B T D"], sequence: Sequence | Tensor) -> Float[Tensor, "B D"]:
         assert isinstance(sequence, Sequence)
-        vector: Tensor = self.poolings[_key(name)](self._steps(name, sequence), sequence.lengths)
+        vector: Tensor = self.poolings[_key(name)](steps, sequence.lengths)
         return vector
 
     def loss(self, outputs: Any, batch: Batch) -> Float[Tensor, ""]:
@@ -125,6 +144,9 @@ class Network(nn.Module):
             return f"{column}, pooling"
         stack = self.encoders[key] if room == "encoders" and key in self.encoders else None
         kind, _, number = inner.partition(".")
+        if room == "output" and isinstance(self.output, nn.ModuleList) and key.isdigit():
+            layer_name = {"output": "output layer", "hidden": "hidden layer"}.get(inner.split(".")[-1], inner)
+            return f"{self.head.heads[int(key)].name}, {layer_name}"
         if not isinstance(stack, Stack) or not number.split(".")[0].isdigit():
             return "output layer" if name == "output.output" else "hidden layer" if name == "output.hidden" else name
         if kind == "norms":
@@ -170,6 +192,15 @@ def build_stack(input_size: int, settings: EncoderSettings) -> Stack:
         initialization=Initialization(scheme=settings.initialization, forget_bias=bias, learn_state=settings.learn_initial_state),
         backend=settings.backend,
     )
+
+
+def _beside(head: Head, steps: Mapping[str, Tensor], vectors: Mapping[str, Tensor]) -> Tensor:
+    """What a head reads, (B, F) or (B, T, F): all vectors side by side, beside each step of its column where it reads steps."""
+    others = [vector for name, vector in vectors.items() if name != head.steps]
+    if head.steps is None:
+        return torch.cat(others, dim=-1)
+    own = steps[head.steps]
+    return torch.cat([own, *(vector[:, None].expand(-1, own.shape[1], -1) for vector in others)], dim=-1)
 
 
 def _key(name: str) -> str:

@@ -20,7 +20,7 @@ from recurra.data.batch import Sequence
 from recurra.errors import SettingsError
 from recurra.features import Feature
 from recurra.features.text import TextFeature, TokenEmbedding
-from recurra.heads import Head, RowHead
+from recurra.heads import Output, RowHead
 from recurra.layers import Stack, TokenNgrams
 from recurra.layers.stepper import Stepper
 from recurra.model.network import Network
@@ -61,9 +61,11 @@ class Stream:
         SettingsError: the model cannot read piece by piece; the message says why.
     """
 
-    def __init__(self, network: Network, features: Many[Feature], head: Head, settings: Settings, *, streams: int = 1) -> None:
+    def __init__(self, network: Network, features: Many[Feature], head: Output, settings: Settings, *, streams: int = 1) -> None:
         if not isinstance(head, RowHead):
-            raise SettingsError("A stream predicts after every piece; tags need the whole row: use predict.")
+            raise SettingsError(
+                "A stream predicts one target after every piece; tags need the whole row, and so do several targets: use predict."
+            )
         _check(features, settings)
         if streams < 1:
             raise SettingsError(f"streams is {streams}: give 1 or more.")

@@ -11,6 +11,8 @@ from recurra.errors import SettingsError, nearest
 __all__ = ["Monitor", "choose_metric"]
 
 HIGHER_IS_BETTER: dict[str, bool] = {
+    "score": True,
+    "all_right": True,
     "accuracy": True,
     "f1": True,
     "precision": True,
@@ -37,14 +39,14 @@ HIGHER_IS_BETTER: dict[str, bool] = {
 }
 """Every metric that can select a model, and its direction."""
 
-AUTOMATIC = ("accuracy", "micro_f1", "rmse", "recall_at_20", "loss", "train_loss")
+AUTOMATIC = ("score", "accuracy", "micro_f1", "rmse", "recall_at_20", "loss", "train_loss")
 
 
 def choose_metric(requested: str, metrics: Mapping[str, float] | None = None) -> str:
     """The metric to monitor.
 
     Args:
-        requested: a name, or "auto" for the first of accuracy, micro F1, RMSE, recall at 20 and loss that is measured.
+        requested: a name (of one of several heads, as intent.accuracy), or "auto" for the first of score, accuracy, micro F1, RMSE, recall at 20 and loss that is measured.
         metrics: as measured by this task; None when not known yet, and then only the name is checked.
 
     Raises:
@@ -53,12 +55,18 @@ def choose_metric(requested: str, metrics: Mapping[str, float] | None = None) ->
     if requested == "auto":
         return next((name for name in AUTOMATIC if metrics is not None and name in metrics), "auto")
     known = [name for name in HIGHER_IS_BETTER if metrics is None or name in metrics]
-    if requested not in known:
+    known += [name for name in metrics or () if name not in HIGHER_IS_BETTER and _own(name) in HIGHER_IS_BETTER]
+    if requested not in known and (metrics is not None or _own(requested) not in HIGHER_IS_BETTER):
         place = "" if metrics is None else " for this task"
         raise SettingsError(
             f"training.monitor={requested!r} is not a metric{place}.{nearest(requested, known)} Known{place}: {', '.join(known)}."
         )
     return requested
+
+
+def _own(name: str) -> str:
+    """The metric's own name, without that of the head before it."""
+    return name.rpartition(".")[2]
 
 
 class Monitor:
@@ -84,7 +92,7 @@ class Monitor:
 
     def update(self, epoch: int, value: float, *, loss: float = math.nan) -> bool:
         """Take the value of an epoch (counted from 1); True when it is the best so far, or as good at a lower loss."""
-        better = self.best_epoch == 0 or (value > self.best if HIGHER_IS_BETTER[self.metric] else value < self.best)
+        better = self.best_epoch == 0 or (value > self.best if HIGHER_IS_BETTER[_own(self.metric)] else value < self.best)
         if better or (value == self.best and loss < self.best_loss):
             better = True
             self.best, self.best_loss, self.best_epoch, self.stalled = value, loss, epoch, 0

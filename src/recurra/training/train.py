@@ -36,7 +36,7 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
 }
 """What is set for data known by name, where the user sets nothing else."""
 JOBS: dict[str, type[Job[Any, Any]]] = {
-    **dict.fromkeys(("auto", "classify", "labels", "regress", "tag"), TableJob),
+    **dict.fromkeys(("auto", "classify", "labels", "regress", "tag", "several"), TableJob),
     "language": LanguageJob,
     "forecast": ForecastJob,
     "recommend": RecommendJob,
@@ -67,7 +67,8 @@ def train(
     Args:
         data: path of a table (or several, or a glob, hf://, s3://), the name of a hub data set, `"languages"`, a frame
             (polars, pandas, Arrow), or a list of dicts.
-        target: column to predict; several columns to forecast, or "*" for all columns of numbers.
+        target: column to predict; several to learn a head for each on one network, or, of series, to forecast them
+            ("*" for all columns of numbers).
         output: folder to write; nothing is kept on disk when not given.
         validation: table that selects the model; a share of the rows is held out when not given.
         test: table that measures the model; a share of the rows is held out when not given.

@@ -13,6 +13,7 @@ from recurra.evaluation.report.content import (
     RankingExample,
     RankingResults,
     Report,
+    SeveralResults,
     TagResults,
     Training,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "RankingResults",
     "Report",
     "Result",
+    "SeveralResults",
     "TagResults",
     "Training",
     "render_report",

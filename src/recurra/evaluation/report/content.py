@@ -22,6 +22,7 @@ __all__ = [
     "RankingExample",
     "RankingResults",
     "Report",
+    "SeveralResults",
     "TagResults",
     "Training",
 ]
@@ -229,6 +230,13 @@ class LanguageResults:
 
 
 @dataclass(frozen=True)
+class SeveralResults:
+    """What several heads did, as a report each of which only figures, baselines, details and errors are shown."""
+
+    heads: Sequence[Report]
+
+
+@dataclass(frozen=True)
 class Report:
     """All that `write_report` puts on the page; everything but the first four may be left empty.
 
@@ -261,7 +269,17 @@ class Report:
     confidence: float = 0.95
     data: DataSummary = field(default_factory=DataSummary)
     training: Training = field(default_factory=Training)
-    results: ClassResults | LabelResults | NumberResults | ForecastResults | LanguageResults | RankingResults | TagResults | None = None
+    results: (
+        ClassResults
+        | LabelResults
+        | NumberResults
+        | ForecastResults
+        | LanguageResults
+        | RankingResults
+        | SeveralResults
+        | TagResults
+        | None
+    ) = None
     errors: Sequence[ErrorExample] = ()
     settings: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)

@@ -52,7 +52,8 @@ def render_report(report: Report) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
     style = folder.joinpath("page.css").read_text(encoding="utf-8")
-    return template.render(style=style, **page_view(_printable(report)))
+    view = page_view(_printable(report))
+    return template.render(style=style, view=view, **view)
 
 
 T = TypeVar("T")

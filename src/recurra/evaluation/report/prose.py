@@ -43,6 +43,8 @@ def verdict(report: Report) -> str:
 
     Without a paired comparison, by whether the linear model's figure lies inside the network's own interval.
     """
+    if report.task == "several":
+        return "Each target has its own verdict below, beside baselines of its own."
     name = MAIN_METRIC[report.task]
     rival = strongest(report)
     if rival is None or name not in report.model.metrics:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 __all__ = [
@@ -86,6 +86,8 @@ METRICS: Mapping[str, Metric] = {
     "token_accuracy": Metric("Token accuracy", True, True, "tokens whose tag is right"),
     "unknown_tags": Metric("Tags not in training", False, False, "tokens whose true tag is of a kind that no training row has"),
     "row_accuracy": Metric("Row accuracy", True, True, "rows with every tag right"),
+    "score": Metric("Score", True, True, "mean over the targets of accuracy, micro F1, span F1 or R²"),
+    "all_right": Metric("All right", True, True, "rows in which every target is right"),
     "r2": Metric("R²", False, True, "share of the variance explained"),
 }
 
@@ -155,12 +157,19 @@ def _metric_of_interval(name: str) -> Metric | None:
     return Metric(f"Width of the {share}% interval", False, False, "mean, in the target’s unit")
 
 
+def _metric_of_head(name: str) -> Metric | None:
+    """Such as `intent.accuracy`, of one of several heads."""
+    head, dot, own = name.rpartition(".")
+    return replace(METRICS[own], label=f"{METRICS[own].label} of {head}") if dot and own in METRICS else None
+
+
 def metric(name: str) -> Metric:
     """The table's entry, or a plain one for a metric it does not know."""
     return (
         METRICS.get(name)
         or _metric_at(name)
         or _metric_of_interval(name)
+        or _metric_of_head(name)
         or Metric(name.replace("_", " ").capitalize(), False, "loss" not in name and "error" not in name)
     )
 

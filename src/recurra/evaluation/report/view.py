@@ -14,7 +14,16 @@ import numpy as np
 from recurra.evaluation import charts
 from recurra.evaluation.charts.theme import shorten
 from recurra.evaluation.report import prose
-from recurra.evaluation.report.content import ClassResults, ForecastResults, LabelResults, NumberResults, Report, TagResults, Training
+from recurra.evaluation.report.content import (
+    ClassResults,
+    ForecastResults,
+    LabelResults,
+    NumberResults,
+    Report,
+    SeveralResults,
+    TagResults,
+    Training,
+)
 from recurra.evaluation.report.forecasts import forecast_view, random_walk_sentence
 from recurra.evaluation.report.quantities import baseline, count, duration, inline, interval, metric, number, per_cent
 from recurra.evaluation.report.rankings import ranking_view
@@ -30,6 +39,7 @@ _FEW_CLASSES = 30
 _SECTIONS = {
     "losses": "Loss by token",
     "samples": "Samples",
+    "heads": "By target",
     "ranking": "Ranking",
     "catalogue": "Catalogue",
     "examples": "Examples",
@@ -67,6 +77,7 @@ def page_view(report: Report) -> dict[str, Any]:
         found = part(report)
         view["charts"] |= found.pop("charts", {})
         view |= found
+    view["heads"] = [page_view(each) for each in report.results.heads] if isinstance(report.results, SeveralResults) else []
     view["shown"] = [key for key in _SECTIONS if _is_shown(key, view)]
     names = {**_SECTIONS, "classes": f"By {view['noun'].lower()}"}
     if view["forecasts"]:
@@ -90,6 +101,7 @@ def _is_shown(key: str, view: Mapping[str, Any]) -> bool:
             "worst": forecasts["worst"],
             "losses": drawn["by_frequency"] or drawn["by_place"],
             "samples": view["samples"],
+            "heads": view["heads"],
             "ranking": drawn["recall"] or drawn["by_known"],
             "catalogue": drawn["shares"] or drawn["by_clicked"],
             "examples": view["examples"],
@@ -114,6 +126,7 @@ def _lead(report: Report) -> str:
         "forecast": "Forecast of",
         "tag": "Tags of",
         "token": "Tags of",
+        "several": "Several targets:",
     }[report.task]
     parts = [f"{what} “{report.target}”", report.summary]
     return " · ".join(part for part in parts if part)
@@ -170,11 +183,17 @@ def _result(report: Report) -> dict[str, Any]:
         "verdict": prose.verdict(report),
         "warnings": warnings,
         "results": results,
-        "metric_rows": _metric_rows(results, [name for name in results[0].metrics if not name.startswith("masked_")]),
+        "metric_rows": _metric_rows(results, [name for name in results[0].metrics if _of_the_whole(name, report)]),
         "masked_rows": _metric_rows(results, [name for name in results[0].metrics if name.startswith("masked_")]),
         "described": [(result.name, _description(result)) for result in results if result.description or result.seconds is not None],
         "charts": {"results": drawn},
     }
+
+
+def _of_the_whole(name: str, report: Report) -> bool:
+    """Whether a metric stands in the first table: not those with seen items taken out, nor those of one of several targets."""
+    heads = [head.target for head in report.results.heads] if isinstance(report.results, SeveralResults) else []
+    return not name.startswith("masked_") and not any(name.startswith(f"{head}.") for head in heads)
 
 
 def _named(result: Result) -> Result:

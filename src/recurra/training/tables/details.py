@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from recurra.data.split import Part
-from recurra.data.store import Ragged, Rows
+from recurra.data.store import Columns, Ragged, Rows, take_rows
 from recurra.evaluation import baselines as row_baselines
 from recurra.evaluation.baselines import Baseline
 from recurra.evaluation.comparison import Comparison, compare
 from recurra.evaluation.errors import confident_errors, confident_label_errors, largest_errors
-from recurra.evaluation.report import ClassResults, ErrorExample, LabelResults, NumberResults, TagResults
+from recurra.evaluation.report import ClassResults, ErrorExample, LabelResults, NumberResults, SeveralResults, TagResults
 from recurra.evaluation.results import Task
 from recurra.features.text import TextFeature
 from recurra.heads import ClassifyHead, Head, LabelsHead, RegressHead, RowHead, TagHead
@@ -49,6 +49,19 @@ class Measured:
     outputs: Rows
     targets: Rows
 
+    def of(self, head: Head) -> Measured:
+        """The same as one of several heads is measured: on the rows that have its target, its metrics under their own names."""
+        if not isinstance(self.outputs, Columns) or not isinstance(self.targets, Columns):
+            return self
+        outputs, targets = self.outputs[head.name], self.targets[head.name]
+        known = np.flatnonzero(head.known(outputs, targets))
+        prefix = f"{head.name}."
+        own = {
+            part: {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+            for part, values in self.metrics.items()
+        }
+        return replace(self, metrics=own, rows=self.rows[known], outputs=take_rows(outputs, known), targets=take_rows(targets, known))
+
 
 @dataclass(frozen=True)
 class Details:
@@ -63,7 +76,7 @@ class Details:
 
     task: Task
     comparison: Comparison | None
-    results: ClassResults | LabelResults | NumberResults | TagResults
+    results: ClassResults | LabelResults | NumberResults | SeveralResults | TagResults
     errors: list[ErrorExample]
 
 

@@ -31,7 +31,7 @@ __all__ = ["TableJob"]
 
 
 class TableJob(Job[Prepared, Network]):
-    """Rows of a table, each with a target: one class, several labels, or a number."""
+    """Rows of a table, each with a target, or several: one class, several labels, a number, a tag a token."""
 
     def prepare(self) -> Prepared:
         """Read, infer, split, fit features, encode; what can be refused is refused before."""
@@ -113,10 +113,12 @@ class TableJob(Job[Prepared, Network]):
         with self.timings.stage("evaluate"):
             model = Model(prepared.plan.settings, prepared.features, prepared.head, network=network.cpu())
             measured = measure(model, prepared)
-        self.say(_headline(model, measured.metrics))
+        for line in _headlines(model, measured.metrics):
+            self.say(line)
         baselines = fill_run(model, prepared, result, measured, timings=self.timings)
         for name, baseline in baselines.items():
-            self.say(f"  {name}, {baseline.description}: {baseline.metrics.get(model.head.monitor, float('nan')):.4f}")
+            owner = next((head for head in model.head.heads if name.startswith(f"{head.name}.")), model.head.heads[0])
+            self.say(f"  {name}, {baseline.description}: {baseline.metrics.get(owner.monitor, float('nan')):.4f}")
         if self.keep:
             write_results(
                 self.folder,
@@ -132,6 +134,7 @@ class TableJob(Job[Prepared, Network]):
         return {
             "settings": prepared.plan.settings.model_dump(mode="json"),
             "task": prepared.plan.task,
+            "targets": [{"name": target.name, "task": target.task, "reason": target.reason} for target in prepared.plan.targets],
             "columns": [{"name": column.name, "type": column.type, "reason": column.reason} for column in prepared.plan.columns],
             "rows": prepared.facts.rows,
             "parameters": network.parameter_count,
@@ -152,14 +155,19 @@ def _columns_table(planned: Plan) -> list[str]:
     lines = [
         f"  {column.name:<{width}}  {column.type:<8}  {column.reason}"
         for column in planned.columns
-        if column.name != planned.settings.target
+        if column.name not in planned.target_names
     ]
-    return ["columns:", *lines, f"target: {planned.settings.target}, {planned.task} ({planned.reason})"]
+    return ["columns:", *lines, *(f"target: {target.name}, {target.task} ({target.reason})" for target in planned.targets)]
 
 
-def _headline(model: Model, metrics: Mapping[str, Mapping[str, float]]) -> str:
-    """The main figure of the last part measured."""
+def _headlines(model: Model, metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The main figure of the last part measured, and that of each of several heads."""
     part, values = list(metrics.items())[-1]
-    name = model.head.monitor
-    between = f" ({values[f'{name}_low']:.4f} to {values[f'{name}_high']:.4f})" if f"{name}_low" in values else ""
-    return f"{part} {name}: {values[name]:.4f}{between}"
+    names = [model.head.monitor]
+    if len(model.head.heads) > 1:
+        names += ["all_right", *(f"{head.name}.{head.monitor}" for head in model.head.heads)]
+    lines = []
+    for name in [name for name in names if name in values]:
+        between = f" ({values[f'{name}_low']:.4f} to {values[f'{name}_high']:.4f})" if f"{name}_low" in values else ""
+        lines.append(f"{part} {name}: {values[name]:.4f}{between}")
+    return lines

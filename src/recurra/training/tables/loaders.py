@@ -31,7 +31,7 @@ def train_buckets(prepared: Prepared) -> LengthBuckets:
 def loaders(prepared: Prepared) -> tuple[Loader, Loader | None]:
     """Batches of the training rows, and of the validation rows where there are any."""
     settings = prepared.plan.settings
-    targets = {prepared.head.name: prepared.targets}
+    targets = prepared.target_columns
     noise = {
         feature.name: Augmentation(settings.augmentation, feature.tokenizer)
         for feature in prepared.features

@@ -9,24 +9,25 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import polars as pl
 
-from recurra.config import Settings, load_settings
+from recurra.config import HeadSettings, Settings, TagSettings, load_settings
+from recurra.config.tag import TAG_DEFAULTS
 from recurra.data.cache import cache_key, cached
 from recurra.data.columns import Column, Task, infer_columns, infer_task
 from recurra.data.read import Table, require_columns
 from recurra.data.split import Part, assign_parts, overlap, row_hashes
+from recurra.data.store import Array, Columns, Ragged, Store, StoreWriter
 from recurra.data.store import Rows as EncodedRows
-from recurra.data.store import Store, StoreWriter
 from recurra.data.tagged import Tagged, find_tagged
 from recurra.errors import DataError, EmptyData, RowError, SettingsError, nearest
 from recurra.features import FEATURES, Feature
-from recurra.heads import HEADS, Head
+from recurra.heads import HEADS, OUTPUTS, Head, Output, SeveralHeads
 from recurra.model.encode import encode_columns, row_place, usable_rows
 
 __all__ = ["Facts", "Plan", "Prepared", "Rows", "make_plan", "prepare"]
@@ -35,11 +36,11 @@ LEFT_OUT = -1
 """Part of a row that is not used."""
 OPEN = 3
 """Part of a row that is still to be split."""
-INPUT, TARGET, PARTS = "input:", "target", "parts"
-"""Names in the store: of a feature's array (before its own name), of the encoded target, of the parts."""
+INPUT, TARGET, PARTS = "input:", "target:", "parts"
+"""Names in the store: of a feature's array (before its own name), of an encoded target (before its name), of the parts."""
 TELL_SECONDS = 10.0
 """Time between two lines on the reading of a large table."""
-VERSION = 5
+VERSION = 6
 """Of what `prepare` writes; part of the cache key."""
 
 
@@ -125,25 +126,48 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Target:
+    """A column to predict.
+
+    Attributes:
+        name: of the column.
+        task: what it makes.
+        reason: why this task.
+    """
+
+    name: str
+    task: Task
+    reason: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What will be done, known from the head of the table.
 
     Attributes:
-        settings: with target and task filled in.
+        settings: with task filled in.
         columns: all columns with their types and the reasons.
-        task: what the target makes.
-        reason: why this task.
+        targets: what is predicted.
     """
 
     settings: Settings
     columns: list[Column]
-    task: Task
-    reason: str
+    targets: list[Target]
+
+    @property
+    def task(self) -> Task:
+        """What the targets make."""
+        return self.targets[0].task if len(self.targets) == 1 else "several"
+
+    @property
+    def target_names(self) -> list[str]:
+        """The columns that are predicted."""
+        return [target.name for target in self.targets]
 
     @property
     def inputs(self) -> list[Column]:
         """The columns that become features."""
-        return [column for column in self.columns if column.type != "ignore" and column.name != self.settings.target]
+        return [column for column in self.columns if column.type != "ignore" and column.name not in self.target_names]
 
 
 @dataclass
@@ -179,7 +203,7 @@ class Prepared:
 
     plan: Plan
     features: list[Feature]
-    head: Head
+    head: Output
     store: Store
     parts: np.ndarray
     rows: Rows
@@ -196,8 +220,29 @@ class Prepared:
 
     @property
     def targets(self) -> EncodedRows:
-        """Encoded targets of all rows."""
-        return self.store[TARGET]
+        """Encoded targets of all rows; several heads have several columns of them."""
+        columns = self.target_columns
+        return columns[self.head.name] if isinstance(self.head, Head) else Columns(columns)
+
+    @property
+    def target_columns(self) -> dict[str, Array | Ragged]:
+        """Encoded targets of all rows, by column."""
+        return {name: self.store[TARGET + name] for name in self.head.columns}
+
+    def of(self, head: Head) -> Prepared:
+        """The same data as one of several heads sees it: its target alone, and the rows that have it."""
+        if head is self.head:
+            return self
+        task = next(target for target in self.plan.targets if target.name == head.name)
+        targets = self.store[TARGET + head.name]
+        if isinstance(targets, Ragged):
+            steps = self.store[INPUT + (head.steps or "")]
+            assert isinstance(steps, Ragged)
+            known = targets.lengths == steps.lengths
+        else:
+            known = head.known(targets, targets)
+        parts = np.where(known, self.parts, LEFT_OUT).astype(self.parts.dtype)
+        return replace(self, plan=replace(self.plan, targets=[task]), head=head, parts=parts)
 
 
 def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -> Plan:
@@ -209,43 +254,69 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
         DataError: the target is joined into an input, or no column is left to learn from.
     """
     table = tables[0][0]
-    if settings.target is None:
+    names = settings.several.targets or ([settings.target] if settings.target is not None else [])
+    if not names:
         raise SettingsError(f"No target is named: say which column to predict with --target. Columns: {', '.join(table.columns)}.")
-    named = [name for name in (settings.target, settings.data.group, settings.data.time) if name is not None]
+    if settings.head.task == "several" and len(names) < 2:
+        raise SettingsError(
+            f"The task several needs two targets or more, and {names[0]!r} is the only one: name another, or leave the task out."
+        )
+    named = [name for name in (*names, settings.data.group, settings.data.time) if name is not None]
     require_columns(table, [*named, *(settings.data.columns or []), *settings.data.types])
     for name, joined in settings.data.join.items():
-        if settings.target in joined:
-            raise DataError(
-                f"The target {settings.target!r} cannot be an input too: take it out of the joined column {name!r} (data.join)."
-            )
-    target = settings.target
-    columns = infer_columns(table, target=target, settings=settings.data)
-    tagged = find_tagged(table, settings.target, settings.tag, columns=_candidates(columns)) if _may_be_tags(table, settings) else None
-    if settings.head.task != "auto":
-        task, reason = cast("Task", settings.head.task), "set"
-    elif tagged is not None:
-        task, reason = "tag", f"the target holds a tag for each token of {tagged.column!r}"
-    else:
-        task, reason = infer_task(table, settings.target, settings.data)
-    if task == "tag":
-        settings, columns = _tag_plan(settings, columns, tagged)
-    plan = Plan(settings.model_copy(update={"head": settings.head.model_copy(update={"task": task})}), columns, task, reason)
+        for column in names:
+            if column in joined:
+                raise DataError(f"The target {column!r} cannot be an input too: take it out of the joined column {name!r} (data.join).")
+    columns = _input_columns(table, names, settings)
+    targets: list[Target] = []
+    tagged: Tagged | None = None
+    for column in names:
+        target, tokens = _target(table, column, settings, candidates=_candidates(columns))
+        targets.append(target)
+        tagged = tokens or tagged
+    tags = [target for target in targets if target.task == "tag"]
+    if len(tags) > 1:
+        raise SettingsError(
+            f"{' and '.join(repr(target.name) for target in tags)} are tags: of several targets one can be. Train a model for each of them, "
+            "or set several.tasks."
+        )
+    if tags:
+        settings, columns = _tag_plan(settings, columns, tagged, target=tags[0].name)
+    elif len(targets) > 1 and settings.tag != TagSettings():
+        raise SettingsError("Settings of tag have no effect where no target is tags: leave them out, or set several.tasks.")
+    plan = Plan(settings, columns, targets)
+    plan = replace(plan, settings=settings.model_copy(update={"head": settings.head.model_copy(update={"task": plan.task})}))
     for other, _ in tables[1:]:
-        require_columns(other, [target, *(column.name for column in plan.inputs)])
+        require_columns(other, [*names, *(column.name for column in plan.inputs)])
     return plan
 
 
-def _may_be_tags(table: Table, settings: Settings) -> bool:
-    """Whether the target is to be tags, or is lists of strings, which may be some."""
-    assert settings.target is not None
-    return settings.head.task == "tag" or (settings.head.task == "auto" and table.head(1).schema[settings.target] == pl.List(pl.String))
+def _input_columns(table: Table, targets: Sequence[str], settings: Settings) -> list[Column]:
+    """The columns that are no targets."""
+    for target in targets:
+        if target in (settings.data.columns or []):
+            raise DataError(f"The target {target!r} cannot be an input too: take it out of the columns.")
+    return [column for column in infer_columns(table, target=targets[0], settings=settings.data) if column.name not in targets]
+
+
+def _target(table: Table, name: str, settings: Settings, *, candidates: Sequence[str]) -> tuple[Target, Tagged | None]:
+    """What a column makes, and the tokens that it tags where it does."""
+    chosen = settings.several.tasks.get(name, "auto") if settings.several.targets else settings.head.task
+    lists = table.head(1).schema[name] == pl.List(pl.String)
+    may_be_tags = chosen == "tag" or (chosen == "auto" and lists)
+    tagged = find_tagged(table, name, settings.tag, columns=candidates) if may_be_tags else None
+    if chosen != "auto":
+        return Target(name, cast("Task", chosen), "set"), tagged
+    if tagged is not None:
+        return Target(name, "tag", f"the target holds a tag for each token of {tagged.column!r}"), tagged
+    return Target(name, *infer_task(table, name, settings.data)), None
 
 
 def _candidates(columns: Sequence[Column]) -> list[str]:
     return [column.name for column in columns if column.type != "ignore" or column.reason != "not among the columns chosen"]
 
 
-def _tag_plan(settings: Settings, columns: list[Column], tagged: Tagged | None) -> tuple[Settings, list[Column]]:
+def _tag_plan(settings: Settings, columns: list[Column], tagged: Tagged | None, *, target: str) -> tuple[Settings, list[Column]]:
     """The settings with the defaults of tagging and the column of the tokens, and the columns as tagging reads them.
 
     Raises:
@@ -254,10 +325,12 @@ def _tag_plan(settings: Settings, columns: list[Column], tagged: Tagged | None) 
     if tagged is None:
         names = ", ".join(repr(column.name) for column in columns)
         raise DataError(
-            f"No column ({names}) has a token for every tag of {settings.target!r}: each row's tags must be as many as its tokens. "
+            f"No column ({names}) has a token for every tag of {target!r}: each row's tags must be as many as its tokens. "
             "Name the column with tag.tokens, and rows that disagree are told by file and line."
         )
-    settings = load_settings(settings, {"head.task": "tag", "tag.tokens": tagged.column, "tag.cut": tagged.cut})
+    task = "several" if settings.several.targets else "tag"
+    defaults = {**TAG_DEFAULTS, "head.task": task}
+    settings = load_settings(defaults, settings, {"head.task": task, "tag.tokens": tagged.column, "tag.cut": tagged.cut})
     settings = settings.model_copy(update={"tag": settings.tag.model_copy(update={"tokens": tagged.column, "cut": tagged.cut})})
     found = []
     for column in columns:
@@ -289,13 +362,22 @@ def prepare(
     settings = plan.settings
     rows = Rows(tables, show)
     fingerprint = cache_key(*[(table.fingerprint(), part) for table, part in tables])
-    shaping = settings.model_dump(mode="json", include={"target": True, "data": True, "text": True, "tag": True})
+    shaping = settings.model_dump(mode="json", include={"target": True, "several": {"targets"}, "data": True, "text": True, "tag": True})
     del shaping["text"]["vectors"]  # what starts the embedding does not shape the data
-    key = cache_key(VERSION, fingerprint, [asdict(column) for column in plan.columns], plan.task, shaping, settings.training.seed)
+    key = cache_key(
+        VERSION,
+        fingerprint,
+        [asdict(column) for column in plan.columns],
+        [asdict(target) for target in plan.targets],
+        shaping,
+        settings.training.seed,
+    )
     store = cached(key, lambda writer: _build(writer, rows, plan), folder=cache)
     meta = store.meta
     features = [FEATURES[state["type"]].from_state(state["name"], state) for state in meta["features"]]
-    head = HEADS[plan.task].from_state(settings.target or "", meta["head"], settings.head)
+    fitted = meta["heads"]
+    state = fitted[0] if len(fitted) == 1 else {"heads": fitted, "weights": settings.several.weights}
+    head = OUTPUTS[plan.task].from_state(plan.target_names[0], state, settings.head)
     parts = store[PARTS]
     assert isinstance(parts, np.ndarray)
     return Prepared(plan, features, head, store, parts, rows, Facts(**{**meta["facts"], "fingerprint": fingerprint}))
@@ -304,7 +386,8 @@ def prepare(
 def _build(writer: StoreWriter, rows: Rows, plan: Plan) -> None:
     parts, facts = _split(rows, plan)
     _require_training_rows(parts, facts)
-    features, head = _fit(rows, parts, plan)
+    features, heads = _fit(rows, parts, plan)
+    head: Output = heads[0] if len(heads) == 1 else SeveralHeads(heads)
     unusable = _encode(writer, rows, parts, features=features, head=head, plan=plan)
     if unusable:
         facts.left_out["unusable value"] = unusable
@@ -314,7 +397,7 @@ def _build(writer: StoreWriter, rows: Rows, plan: Plan) -> None:
     writer.append(PARTS, parts)
     writer.meta = {
         "features": [{"name": feature.name, "type": feature.type, **feature.state()} for feature in features],
-        "head": head.state(),
+        "heads": [{"name": each.name, "task": each.task, **each.state()} for each in heads],
         "facts": asdict(facts),
     }
 
@@ -328,17 +411,15 @@ def _require_training_rows(parts: np.ndarray, facts: Facts) -> None:
 def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
     """The part of each row: one pass over target, group, time and the hashes of the inputs."""
     settings = plan.settings
-    target, data = settings.target or "", settings.data
-    head = HEADS[plan.task]
+    data = settings.data
+    classes = next((target.name for target in plan.targets if target.task == "classify"), None)
     names = [column.name for column in plan.inputs]
     dividing = [name for name in (data.group, data.time) if name]
     codes = _Codes()
     seen: dict[str, list[Any]] = {"fixed": [], "targets": [], "group": [], "time": [], "hashes": []}
     without = ignored = 0
-    for chunk in rows.chunks([target, *names], "splitting", dividing=dividing):
-        values = chunk.frame[target]
-        missing = head.missing(values)
-        skipped = head.ignored(values, data.ignore_labels) & ~missing
+    for chunk in rows.chunks([*plan.target_names, *names], "splitting", dividing=dividing):
+        missing, skipped = _without(chunk.frame, plan)
         if missing.any() and data.missing_targets == "fail":
             source, line = row_place(chunk.table, chunk.own + int(missing.arg_true()[0]))
             raise RowError(
@@ -347,16 +428,16 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
         without, ignored = without + int(missing.sum()), ignored + int(skipped.sum())
         part = OPEN if chunk.part is None else chunk.part
         seen["fixed"].append(np.where((missing | skipped).to_numpy(), LEFT_OUT, part).astype(np.int8))
-        if plan.task == "classify":
-            seen["targets"].append(codes.of(values))
+        if classes is not None:
+            seen["targets"].append(codes.of(chunk.frame[classes]))
         seen["hashes"].append(row_hashes(chunk.frame, names))
         for role, column in (("group", data.group), ("time", data.time)):
             if column is not None and chunk.part is None:
                 seen[role].append(chunk.frame[column])
     if not seen["fixed"]:
         raise EmptyData(f"{rows.first.description} has no rows.")
-    if plan.task == "classify":
-        codes.require(data.ignore_labels, target)
+    if classes is not None:
+        codes.require(data.ignore_labels, classes)
     fixed, hashes = np.concatenate(seen["fixed"]), np.concatenate(seen["hashes"])
     parts = _assign(fixed, seen, rows, plan)
     facts = Facts(left_out={reason: count for reason, count in (("no target", without), ("ignored label", ignored)) if count})
@@ -366,6 +447,17 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
     used = parts != LEFT_OUT
     facts.overlap = {part: count for part, count in overlap(hashes[used], parts[used])._asdict().items() if count}
     return parts, facts
+
+
+def _without(frame: pl.DataFrame, plan: Plan) -> tuple[pl.Series, pl.Series]:
+    """Rows without any target, and rows whose targets are all ignored or missing."""
+    missing = gone = pl.repeat(True, len(frame), eager=True)
+    for target in plan.targets:
+        head, values = HEADS[target.task], frame[target.name]
+        absent = head.missing(values)
+        missing = missing & absent
+        gone = gone & (absent | head.ignored(values, plan.settings.data.ignore_labels))
+    return missing, gone & ~missing
 
 
 def _assign(fixed: np.ndarray, seen: dict[str, list[Any]], rows: Rows, plan: Plan) -> np.ndarray:
@@ -409,8 +501,8 @@ class _Codes:
                 raise SettingsError(f"data.ignore_labels names {label!r}, which no row has in column {column!r}.{nearest(label, known)}")
 
 
-def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], Head]:
-    """Features and head, each in one pass over its column's training rows."""
+def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], list[Head]]:
+    """Features and heads, each in one pass over its column's training rows."""
 
     def training(column: str) -> Iterator[pl.Series]:
         for chunk in rows.chunks([column], f"fitting {column}"):
@@ -418,8 +510,7 @@ def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], Head
             if mask.any():
                 yield chunk.frame[column].filter(pl.Series(mask))
 
-    target = plan.settings.target or ""
-    head = HEADS[plan.task].fit(target, training(target), plan.settings)
+    heads = [HEADS[target.task].fit(target.name, training(target.name), _settings_for(target, plan)) for target in plan.targets]
     features: list[Feature] = []
     for column in plan.inputs:
         try:
@@ -427,17 +518,24 @@ def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], Head
         except EmptyData as error:
             raise EmptyData(f"Column {column.name!r}: {error} The column is left out with --type {column.name}=ignore.") from error
     if not features:
-        reasons = "; ".join(f"{column.name}: {column.reason}" for column in plan.columns if column.name != target)
+        reasons = "; ".join(f"{column.name}: {column.reason}" for column in plan.columns if column.name not in plan.target_names)
         raise DataError(
             f"No input column is left ({reasons or 'the table has only the target'}). Set a type, for example --type title=text."
         )
-    return features, head
+    return features, heads
 
 
-def _encode(writer: StoreWriter, rows: Rows, parts: np.ndarray, *, features: Sequence[Feature], head: Head, plan: Plan) -> int:
+def _settings_for(target: Target, plan: Plan) -> Settings:
+    """What a head is fitted with: beside classes, a number does not refuse the settings of classes."""
+    if plan.task != "several" or target.task != "regress":
+        return plan.settings
+    return plan.settings.model_copy(update={"head": HeadSettings(task="regress")})
+
+
+def _encode(writer: StoreWriter, rows: Rows, parts: np.ndarray, *, features: Sequence[Feature], head: Output, plan: Plan) -> int:
     """Write every row's encoded columns; rows with a problem leave the parts when data.on_error is "skip", and are counted."""
     unusable = 0
-    columns = list(dict.fromkeys([*(feature.name for feature in features), head.name]))
+    columns = list(dict.fromkeys([*(feature.name for feature in features), *head.columns]))
     for chunk in rows.chunks(columns, "encoding"):
         used = chunk.numbers[parts[chunk.numbers] != LEFT_OUT]
         kept = chunk.frame[used - chunk.start]
@@ -445,7 +543,8 @@ def _encode(writer: StoreWriter, rows: Rows, parts: np.ndarray, *, features: Seq
         mask, bad = usable_rows(chunk.table, kept, own, columns=[*features, head], on_error=plan.settings.data.on_error)
         parts[used[~mask.to_numpy()]] = LEFT_OUT
         unusable += len(bad)
-        writer.append(TARGET, head.encode(chunk.frame[head.name]))
+        for each in head.heads:
+            writer.append(TARGET + each.name, each.encode_rows(chunk.frame))
         for name, encoded in encode_columns(chunk.frame, features).items():
             writer.append(INPUT + name, encoded)
     return unusable

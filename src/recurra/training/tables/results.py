@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import yaml
 from recurra.data.split import Part
 from recurra.data.store import Ragged, take_rows
 from recurra.evaluation.baselines import Baseline
-from recurra.evaluation.report import ColumnSummary, DataSummary, Report, Result
+from recurra.evaluation.report import ColumnSummary, DataSummary, Report, Result, SeveralResults
 from recurra.features.text import TextFeature
+from recurra.heads import Head
 from recurra.model.inference import run_network
 from recurra.model.model import Model
 from recurra.training.fit import FitResult
 from recurra.training.results import run_facts, run_record, split_intervals, training_course
-from recurra.training.tables.details import Measured, details, train_baselines
+from recurra.training.tables.details import Details, Measured, details, train_baselines
 from recurra.training.tables.loaders import train_buckets
 from recurra.training.tables.prepare import Prepared
 from recurra.training.timings import Timings
@@ -59,10 +61,21 @@ def fill_run(model: Model, prepared: Prepared, result: FitResult, measured: Meas
     baselines: dict[str, Baseline] = {}
     if model.settings.evaluation.baselines and measured.part != Part.TRAIN:
         with timings.stage("baselines"):
-            baselines = train_baselines(model.head, prepared, measured)
+            baselines = _baselines(model, prepared, measured)
     model.run = _run(model, prepared, result, measured, baselines)
     model.run["timings"] = timings.rounded()
     return baselines
+
+
+def _baselines(model: Model, prepared: Prepared, measured: Measured) -> dict[str, Baseline]:
+    """The baselines by name; those of several heads have the head's name before their own, as their metrics have."""
+    found: dict[str, Baseline] = {}
+    for head in model.head.heads:
+        own = measured.of(head)
+        if len(own.rows):
+            prefix = "" if head is model.head else f"{head.name}."
+            found |= {f"{prefix}{name}": baseline for name, baseline in train_baselines(head, prepared.of(head), own).items()}
+    return found
 
 
 def _run(model: Model, prepared: Prepared, result: FitResult, measured: Measured, baselines: Mapping[str, Baseline]) -> dict[str, Any]:
@@ -100,27 +113,53 @@ def table_report(
         baselines: of `fill_run`.
     """
     settings = model.settings
-    part = measured.part.name.lower()
-    metrics = measured.metrics[part]
-    found = details(model.head, prepared, measured, baselines=baselines)
-    encoder = settings.encoder
-    direction = "bidirectional " if encoder.bidirectional else ""
-    return Report(
-        title=folder.name,
-        task=found.task,
-        target=model.head.name,
-        model=Result("recurrent network", f"{direction}{encoder.cell.upper()}", *split_intervals(metrics), seconds=result.seconds),
-        part=part,
-        baselines=[baseline.result() for baseline in baselines.values()],
-        comparison=found.comparison,
+    report = _head_report(folder.name, model, prepared, result=result, measured=measured, baselines=baselines)
+    return replace(
+        report,
         data=_data_summary(model, prepared),
         training=training_course(result, model.network.describe_module),
-        results=found.results,
-        errors=found.errors,
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         facts=run_facts(model.run, result, unit="tokens", backend=model.network.explain_backend()),
+    )
+
+
+def _head_report(
+    title: str, model: Model, prepared: Prepared, *, result: FitResult, measured: Measured, baselines: Mapping[str, Baseline]
+) -> Report:
+    """Figures, baselines and details; of several heads a report each inside the whole."""
+    head, part = prepared.head, measured.part.name.lower()
+    encoder = model.settings.encoder
+    direction = "bidirectional " if encoder.bidirectional else ""
+    if isinstance(head, Head):
+        found = details(head, prepared, measured, baselines=baselines)
+    else:
+        inside = []
+        for each in head.heads:
+            own = measured.of(each)
+            if len(own.rows):
+                named = _named(baselines, each.name)
+                inside.append(_head_report(each.name, model, prepared.of(each), result=result, measured=own, baselines=named))
+        found = Details("several", None, SeveralResults(inside), [])
+    figures = split_intervals(measured.metrics[part])
+    return Report(
+        title=title,
+        task=found.task,
+        target=head.name,
+        model=Result("recurrent network", f"{direction}{encoder.cell.upper()}", *figures, seconds=result.seconds),
+        part=part,
+        baselines=[] if found.task == "several" else [baseline.result() for baseline in baselines.values()],
+        comparison=found.comparison,
+        data=DataSummary(rows={part: len(measured.rows)}),
+        results=found.results,
+        errors=found.errors,
         summary=f"{direction}{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters",
     )
+
+
+def _named(baselines: Mapping[str, Baseline], head: str) -> dict[str, Baseline]:
+    """The baselines of one of several heads, by their own names."""
+    prefix = f"{head}."
+    return {name.removeprefix(prefix): baseline for name, baseline in baselines.items() if name.startswith(prefix)}
 
 
 def _data_summary(model: Model, prepared: Prepared) -> DataSummary:
