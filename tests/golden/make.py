@@ -1,35 +1,32 @@
-"""Writes the golden model folder of the present format: `python tests/golden/make.py`, once for each new format.
+"""Writes the golden model folders of the present format that are missing: `python tests/golden/make.py`, once for each new format or task.
 
-What is written is committed and stays: later versions must read it and predict the same.
+What is written is committed and stays: later versions must read it, predict and measure the same.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import random
 import sys
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+Golden = tuple[Any, Any]
+"""A model, and data that it is measured on."""
+BRIEF = {"evaluation.baselines": False, "evaluation.bootstrap_samples": 20, "logging.tensorboard": False, "training.device": "cpu"}
 
-def main() -> None:
-    """Train a tiny model with an input of every type, save it, and note down what it predicts."""
-    import torch
 
+def classify() -> Golden:
+    """An input of every type."""
     from jobs import rows, train
-    from recurra.model.folder import FORMAT
 
-    torch.set_num_threads(1)
-    path = HERE / f"format-{FORMAT}"
-    if path.exists():
-        sys.exit(f"{path} is there already, and is never written again.")
     table = [{**row, "words": row["title"].split()} for row in rows(80)]
-    columns = ["text", "words", "category", "price"]
     settings = {
-        "data.columns": columns,
+        "data.columns": ["text", "words", "category", "price"],
         "encoder.layers": 2,
         "encoder.layer_norm": True,
         "encoder.pooling": "attention",
@@ -38,23 +35,121 @@ def main() -> None:
         "training.epochs": 10,
         "optimizer.learning_rate": 0.03,
     }
-    model = train(table, settings=settings)
-    shown = [
-        {name: row[name] for name in columns}
-        for row in [*table[:6], {**table[0], "text": "", "price": None}, {**table[1], "category": "opera"}]
+    odd = [{**table[0], "text": "", "price": None}, {**table[1], "category": "opera"}]
+    return train(table, settings=settings), [*table[:6], *odd]
+
+
+def tag() -> Golden:
+    """Words, their characters and shape, and a conditional random field."""
+    from jobs import train
+
+    table = _sentences(60)
+    settings = {"tag.character_size": 2, "training.epochs": 4, "optimizer.learning_rate": 0.03, "head.dropout": 0.0}
+    return train(table, target="tags", settings=settings), table[:6]
+
+
+def several() -> Golden:
+    """Tags and a class from one encoder."""
+    from jobs import train
+
+    table = _sentences(60)
+    settings = {"training.epochs": 4, "optimizer.learning_rate": 0.03, "head.dropout": 0.0}
+    return train(table, target=["intent", "tags"], settings=settings), table[:6]
+
+
+def forecast() -> Golden:
+    """Two series with a season, quantiles, a known and a fixed input."""
+    import recurra
+
+    table = [
+        {"when": step, "shop": shop, "sold": round(10 + 3 * (step % 7) + (5 if shop == "north" else 0) + step % 3, 2), "open": step % 7 > 0}
+        for shop in ("north", "south")
+        for step in range(80)
     ]
-    found = model.predict(shown)
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(Path(folder) / "model")
-        shutil.copytree(Path(folder) / "model", path)
-    expected = {
-        "rows": shown,
-        "labels": found["label"].to_list(),
-        "probabilities": found["probability"].to_list(),
-        "accuracy": model.run["metrics"]["test"]["accuracy"],
+    settings = {
+        **BRIEF,
+        "data.time": "when",
+        "forecast.series": ["shop"],
+        "forecast.horizon": 3,
+        "forecast.input_length": 14,
+        "forecast.segment": 3,
+        "encoder.hidden_size": 4,
+        "training.epochs": 2,
     }
-    (path / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(f"{path}: {sum(file.stat().st_size for file in path.iterdir()):,} bytes\n")
+    return recurra.train(table, target="sold", settings=settings), table
+
+
+def recommend() -> Golden:
+    """Sessions of clicks."""
+    import recurra
+    from clicks import TINY, clicks
+
+    table = clicks(40)
+    return recurra.train(table, settings={**TINY, "recommend.attributes": ["kind"]}), table[-60:]
+
+
+def language() -> Golden:
+    """Characters, and one that the vocabulary lacks."""
+    import recurra
+
+    text = "".join(f"The {a} saw a {b}.\n" for _ in range(12) for a in ("cat", "dog") for b in ("mouse", "bird", "fox"))
+    settings = {
+        **BRIEF,
+        "head.task": "language",
+        "embedding.size": 4,
+        "encoder.hidden_size": 6,
+        "training.epochs": 2,
+        "training.batch_size": 4,
+        "language.window": 16,
+        "text.min_frequency": 1,
+    }
+    model = recurra.train([{"line": line} for line in text.splitlines()], settings=settings)
+    return model, text[:200] + "The ox saw a cat.\n"
+
+
+def _sentences(count: int) -> list[dict[str, Any]]:
+    """Questions with places in them, and what they are about."""
+    draw = random.Random(0)
+    table = []
+    for number in range(count):
+        place = draw.choice([["new", "york"], ["rome"], ["ulm"]])
+        intent = ["fly", "stay"][number % 2]
+        table.append(
+            {
+                "tokens": ["please", intent, "in", *place, "now"],
+                "tags": ["O", "O", "O", "B-place", *["I-place"] * (len(place) - 1), "O"],
+                "intent": intent,
+            }
+        )
+    return table
+
+
+TASKS: dict[str, Callable[[], Golden]] = {
+    "classify": classify,
+    "tag": tag,
+    "several": several,
+    "forecast": forecast,
+    "recommend": recommend,
+    "language": language,
+}
+
+
+def main() -> None:
+    """Train a tiny model of each task that has no folder yet, save it, and note down what it measures."""
+    import torch
+
+    from recurra.model.folder import FORMAT
+
+    torch.set_num_threads(1)
+    for task, make in TASKS.items():
+        path = HERE / f"{task}-{FORMAT}"
+        if path.exists():
+            continue
+        model, data = make()
+        model.save(path)
+        expected = {"data": data, "metrics": model.evaluate(data)}
+        (path / "expected.json").write_text(json.dumps(expected, indent=None) + "\n", encoding="utf-8")
+        sys.stdout.write(f"{path.name}: {sum(file.stat().st_size for file in path.iterdir()):,} bytes\n")
 
 
 if __name__ == "__main__":
