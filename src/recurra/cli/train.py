@@ -34,6 +34,7 @@ def train(
     time: str | None = None,
     series: Annotated[list[str] | None, Parameter(negative=())] = None,
     horizon: int | None = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
     settings: Annotated[Path | None, Parameter(alias="-s")] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     seed: int | None = None,
@@ -86,6 +87,8 @@ def train(
         Column whose values name the series that a row belongs to; repeated for several. Makes the task a forecast.
     horizon
         Steps to forecast. Makes the task a forecast.
+    from_
+        Folder of a trained model to begin with: a language model of such texts, or a model of a table with text.
     settings
         A YAML file of settings; `recurra settings` prints all.
     set_
@@ -119,6 +122,7 @@ def train(
         "recommend.session": session or user,
         "recommend.split": "leave_one_out" if user else None,
         "recommend.item": item,
+        "transfer.model": from_,
         "data.types": _pairs(type_, "--type title=text"),
         "data.join": _joins(join),
         "data.on_error": on_error,

@@ -19,6 +19,7 @@ from recurra.config.several import SeveralSettings
 from recurra.config.tag import TagSettings
 from recurra.config.tasks import target_settings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
+from recurra.config.transfer import TransferSettings
 
 __all__ = [
     "AugmentationSettings",
@@ -39,6 +40,7 @@ __all__ = [
     "TagSettings",
     "TextSettings",
     "TrainingSettings",
+    "TransferSettings",
     "load_settings",
     "parse_assignment",
     "saved_settings",

@@ -96,7 +96,6 @@ LANGUAGE_UNUSED = (
     "forecast",
     "recommend",
     "data.types",
-    "data.join",
     "data.columns",
     "data.group",
     "data.time",

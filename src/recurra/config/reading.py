@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from recurra.config.settings import Settings
-from recurra.config.tasks import TASK_DEFAULTS, UNUSED_SETTINGS, settle_targets, task_of
+from recurra.config.tasks import UNUSED_SETTINGS, defaults_of, settle_targets, task_of
 from recurra.errors import SettingsError, nearest
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ _AS_WRITTEN = (
     "several.targets",
     "several.tasks",
     "tag.tokens",
+    "transfer.model",
+    "transfer.columns",
     "training.monitor",
     "logging.wandb",
     "logging.mlflow",
@@ -96,7 +98,7 @@ def load_settings(*sources: str | Path | Mapping[str, Any] | Settings | None) ->
     merged = settle_targets(merged)
     task = task_of(merged)
     _refuse_unused(merged, task)
-    defaults = _nested(TASK_DEFAULTS.get(task, {}))
+    defaults = _nested(defaults_of(task, merged))
     _merge(defaults, merged)
     return saved_settings(defaults)
 

@@ -13,6 +13,7 @@ from recurra.config.recommend import RecommendSettings
 from recurra.config.several import SeveralSettings
 from recurra.config.tag import TagSettings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
+from recurra.config.transfer import TransferSettings
 
 __all__ = ["Settings"]
 
@@ -38,6 +39,7 @@ class Settings(Group):
     language: LanguageSettings = LanguageSettings()
     tag: TagSettings = TagSettings()
     several: SeveralSettings = SeveralSettings()
+    transfer: TransferSettings = TransferSettings()
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

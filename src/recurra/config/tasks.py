@@ -11,9 +11,10 @@ from recurra.config.recommend import RECOMMEND_DEFAULTS, RECOMMEND_UNUSED
 from recurra.config.settings import Settings
 from recurra.config.several import SEVERAL_DEFAULTS, SEVERAL_UNUSED
 from recurra.config.tag import TAG_DEFAULTS, TAG_UNUSED
+from recurra.config.transfer import TRANSFER_DEFAULTS, TRANSFER_TAKEN
 from recurra.errors import SettingsError
 
-__all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "settle_targets", "target_settings", "task_of"]
+__all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "defaults_of", "settle_targets", "target_settings", "task_of"]
 
 TASK_DEFAULTS: dict[str, dict[str, Any]] = {
     "forecast": FORECAST_DEFAULTS,
@@ -25,9 +26,9 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
 """By task, settings that replace the defaults of their groups."""
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("classify", "labels", "regress"), ("forecast", "language", "recommend", "several", "tag")),
-    "forecast": (*FORECAST_UNUSED, "language", "recommend", "several", "tag"),
+    "forecast": (*FORECAST_UNUSED, "language", "recommend", "several", "tag", "transfer"),
     "language": (*LANGUAGE_UNUSED, "several", "tag"),
-    "recommend": (*RECOMMEND_UNUSED, "language", "several", "tag"),
+    "recommend": (*RECOMMEND_UNUSED, "language", "several", "tag", "transfer"),
     "several": SEVERAL_UNUSED,
     "tag": (*TAG_UNUSED, "several"),
 }
@@ -44,6 +45,21 @@ def task_of(given: Mapping[str, Any]) -> str:
     if task != "auto":
         return str(task)
     return next((name for name in TASK_DEFAULTS if _says_something(name, given.get(name) or {})), "auto")
+
+
+def defaults_of(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is set where the user sets nothing, by dotted names: for the task, and for a training that begins with a trained model.
+
+    Args:
+        task: of `task_of`.
+        given: nested settings, as the user gave them.
+    """
+    defaults = TASK_DEFAULTS.get(task, {})
+    if not (given.get("transfer") or {}).get("model"):
+        return defaults
+    kept = {name: value for name, value in defaults.items() if name not in TRANSFER_TAKEN}
+    unfreezing = {"transfer.unfreezing": 0.0} if task == "language" else {}
+    return {**kept, **TRANSFER_DEFAULTS, **unfreezing}
 
 
 def _says_something(group: str, values: Mapping[str, Any]) -> bool:

@@ -37,12 +37,13 @@ class OptimizerSettings(Group):
 class ScheduleSettings(Group):
     """How the learning rate moves."""
 
-    name: Literal["constant", "linear", "cosine", "one_cycle", "plateau"] = "cosine"
-    """Shape after the warm-up; plateau divides by ten when the monitored metric stalls."""
+    name: Literal["constant", "linear", "cosine", "one_cycle", "plateau", "slanted_triangular"] = "cosine"
+    """Shape after the warm-up; plateau divides by ten when the monitored metric stalls. slanted_triangular rises and falls in straight
+    lines, from the floor and to it (Howard & Ruder 2018)."""
     warmup: Share = 0.1
-    """Share of all steps in which the rate rises from zero."""
+    """Share of all steps in which the rate rises from zero, or from where the schedule begins."""
     floor: Share = 0.0
-    """Share of the learning rate at which linear and cosine end."""
+    """Share of the learning rate at which linear and cosine end, and slanted_triangular begins and ends."""
     patience: Positive = 2
     """Epochs without improvement before plateau lowers the rate."""
 

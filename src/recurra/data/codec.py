@@ -96,6 +96,24 @@ class TextCodec:
         tokenizer = Tokenizer.fit_tokens((_cut(piece, kind) for piece in whole), settings)
         return cls(kind, tokenizer, "", settings, reason)
 
+    def continuing(self, known: TextCodec) -> TextCodec:
+        """This codec with the numbers of another: all tokens of `known` as it numbers them, then those that only this one has.
+
+        Byte-pair pieces are taken as they are: they write every text.
+
+        Args:
+            known: of the same kind.
+
+        Raises:
+            ValueError: it is of another kind.
+        """
+        if known.kind != self.kind:
+            raise ValueError(f"a vocabulary of {self.kind} tokens cannot go on with one of {known.kind} tokens")
+        if self.tokenizer is None or known.tokenizer is None:
+            return TextCodec(self.kind, None, known.merges, self.settings, known.reason)
+        tokenizer = self.tokenizer.continuing(known.tokenizer)
+        return TextCodec(self.kind, tokenizer, "", self.settings, tokenizer.reason)
+
     def __len__(self) -> int:
         """V, padding and unknown token included."""
         return len(self.tokenizer) if self.tokenizer is not None else self._bpe.get_vocab_size() + len(_SPECIAL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -136,7 +136,9 @@ class GivenText:
         return hashlib.blake2b(self.text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def read_texts(source: Any, *, column: str | None = None, on_error: OnError = "fail") -> RunningText:
+def read_texts(
+    source: Any, *, column: str | None = None, on_error: OnError = "fail", join: Mapping[str, Sequence[str]] | None = None
+) -> RunningText:
     """The text of whatever holds some.
 
     Args:
@@ -146,8 +148,10 @@ def read_texts(source: Any, *, column: str | None = None, on_error: OnError = "f
         on_error: what happens to lines that are no UTF-8 and rows that cannot be read: an error that names file and line, or left
             out and counted.
 
+        join: text columns made of others, joined by a space; the text itself, where there is one and no column is named.
+
     Raises:
-        DataError: there is no such file, or it cannot be read.
+        DataError: there is no such file, or it cannot be read; or plain text has columns to join.
         EmptyData: there is no text.
         MissingColumn: the column is not there, or there is no text column, or more than one.
     """
@@ -158,10 +162,14 @@ def read_texts(source: Any, *, column: str | None = None, on_error: OnError = "f
         if all(plain):
             if column is not None:
                 raise MissingColumn(f"{listed[0]} is plain text and has no column {column!r}: leave out --text (language.text).")
+            if join:
+                raise MissingColumn(f"{listed[0]} is plain text and has no columns to join: leave out --join (data.join).")
             return _files(listed, on_error)
         if any(plain):
             raise DataError(f"{listed[plain.index(True)]} is plain text and {listed[plain.index(False)]} a table: give files of one kind.")
-    table = read(source, on_error=on_error)
+    table = read(source, on_error=on_error, join=join or {})
+    if column is None and join and len(join) == 1:
+        column = next(iter(join))
     return TableText(table, _text_column(table, column))
 
 

@@ -102,6 +102,24 @@ class Tokenizer:
         counts = _count(listed(chunk, settings).flat for chunk in rows)
         return cls("tokens", _vocabulary(counts, settings), settings, [], "tokens: the column holds lists")
 
+    def continuing(self, known: Tokenizer) -> Tokenizer:
+        """This tokenizer with the numbers of another: all tokens of `known` as it numbers them, then those that only this one has.
+
+        Byte-pair vocabularies are taken as they are, for the merges would no longer give the same pieces.
+
+        Args:
+            known: of the same kind.
+
+        Raises:
+            ValueError: it is of another kind.
+        """
+        if known.kind != self.kind:
+            raise ValueError(f"a vocabulary of {self.kind} tokens cannot go on with one of {known.kind} tokens")
+        held = set(known.tokens)
+        new = [] if self.kind == "bpe" else [token for token in self.tokens if token not in held]
+        reason = f"{self.reason}; the vocabulary of the model that it begins with, and {len(new):,} new tokens"
+        return Tokenizer(self.kind, [*known.tokens, *new], self.settings, known.merges, reason)
+
     def __len__(self) -> int:
         return len(self.tokens)
 

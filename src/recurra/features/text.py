@@ -117,6 +117,10 @@ class TextFeature(Feature):
         """An embedding of the vocabulary; `load_vectors` starts it from word vectors."""
         return TokenEmbedding(self.tokenizer.tokens, self.tokenizer.kind, settings.embedding)
 
+    def continuing(self, known: Tokenizer) -> Self:
+        """The feature with the numbers of a trained model's vocabulary; see `Tokenizer.continuing`."""
+        return type(self).from_state(self.name, {**self.state(), "tokenizer": self.tokenizer.continuing(known).to_json()})
+
     def load_vectors(self, module: TokenEmbedding, path: Path) -> float:
         """Start the vectors of known words from a GloVe or fastText file.
 

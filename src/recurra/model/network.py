@@ -133,6 +133,12 @@ class Network(nn.Module):
         """The module that a feature built."""
         return self.embeddings[_key(feature)]
 
+    def encoder_of(self, feature: str) -> Stack:
+        """The recurrent layers that read a sequence feature."""
+        stack = self.encoders[SHARED if self._shared else _key(feature)]
+        assert isinstance(stack, Stack)
+        return stack
+
     def describe_module(self, name: str) -> str:
         """A module's name in a person's words: `"text, layer 1, backward"` for `"encoders.column_text.cells.1"`."""
         room, _, rest = name.partition(".")

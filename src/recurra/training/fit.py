@@ -24,6 +24,7 @@ from recurra.training.batches import BatchLoader, TrainingBatches
 from recurra.training.checkpoints import best_path, last_path, read_checkpoint
 from recurra.training.devices import choose_device
 from recurra.training.fitting import Fitting
+from recurra.training.layer_groups import LayerGroups
 from recurra.training.learning_rate import find_learning_rate
 from recurra.training.monitor import choose_metric
 from recurra.training.seeds import seed_everything
@@ -93,6 +94,7 @@ def fit(
     validate: Validate | None = None,
     resume: bool = False,
     progress: bool = True,
+    layers: LayerGroups | None = None,
 ) -> FitResult:
     """Train a network; afterwards it holds the weights that were best on the validation part, on the CPU.
 
@@ -110,6 +112,7 @@ def fit(
             mode, holds the averaged weights where there are any, and records no gradients.
         resume: continue from `checkpoints/last.pt`.
         progress: show a bar or lines on standard error.
+        layers: of a network that begins with a trained one; None where all parameters learn alike.
 
     Raises:
         SettingsError: a setting does not fit the network, the device, the metrics, or the run to be resumed.
@@ -123,8 +126,13 @@ def fit(
     if training.monitor != "auto":
         choose_metric(training.monitor)
     state = read_checkpoint(last_path(folder)) if resume else None
+    if layers is not None and layers.unfreezing and training.devices > 1:
+        raise SettingsError(
+            "Layers that begin to learn one after the other need one process: set transfer.unfreezing=0 or training.devices=1."
+        )
     batches = TrainingBatches(train_loader)
     fitting = Fitting(network, batches, validation_loader, settings=settings, folder=folder, validate=validate, visible=progress)
+    fitting.layers = layers
     if state is None:
         best_path(folder).unlink(missing_ok=True)
         _begin(fitting, train_loader)
@@ -133,6 +141,8 @@ def fit(
         _continue(fitting, state)
     if not fitting.course.stopped:
         _run(fitting, device.type)
+    if layers is not None:
+        layers.unfreeze(network)
     network.load_state_dict(read_checkpoint(best_path(folder))["network"])
     return _result(fitting)
 
@@ -144,7 +154,7 @@ def _begin(fitting: Fitting, loader: BatchLoader) -> None:
     if rate == "auto":
         if settings.training.devices > 1:
             raise SettingsError("optimizer.learning_rate=auto works on one device: find it with training.devices=1, then set it.")
-        rate, fitting.course.learning_rate_curve = find_learning_rate(fitting.network, loader, settings=settings)
+        rate, fitting.course.learning_rate_curve = find_learning_rate(fitting.network, loader, settings=settings, factors=fitting.factors)
     fitting.course.learning_rate = rate
     seed_everything(settings.training.seed)
 

@@ -29,6 +29,7 @@ from recurra.training.course import Course
 from recurra.training.divergence import DivergenceGuard
 from recurra.training.gradient_flow import GradientFlow
 from recurra.training.interruption import Interruption
+from recurra.training.layer_groups import LayerGroups
 from recurra.training.logs import STEPS_BETWEEN_ROWS, Logs
 from recurra.training.monitor import Monitor, choose_metric
 from recurra.training.optimizers import asgd_average, build_optimizer, clip_gradients, set_learning_rate, start_averaging
@@ -55,6 +56,7 @@ class Fitting(lightning.LightningModule):
     Attributes:
         course: how far the run has come.
         monitor: the metric that selects the weights.
+        layers: of a network that begins with a trained one; None where all parameters learn alike.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Fitting(lightning.LightningModule):
         self.guard = DivergenceGuard(training.divergence_factor, scaled=training.precision == "float16")
         self.flow = GradientFlow(network, batches=training.gradient_flow_batches)
         self.interruption = Interruption()
+        self.layers: LayerGroups | None = None
         self.saved_state: dict[str, Any] | None = None
         self.steps_per_epoch = -(-len(batches.loader) // training.accumulate)
         self.average: WeightAverage | None = None
@@ -103,8 +106,18 @@ class Fitting(lightning.LightningModule):
         steps = self.steps_per_epoch * training.epochs
         self.schedule = Schedule(self.settings.schedule, learning_rate=rate, steps=steps)
         return build_optimizer(
-            self.network, self.settings.optimizer, learning_rate=rate, steps=steps, scaled=training.precision == "float16"
+            self.network,
+            self.settings.optimizer,
+            learning_rate=rate,
+            steps=steps,
+            scaled=training.precision == "float16",
+            factors=self.factors,
         )
+
+    @property
+    def factors(self) -> Mapping[str, float]:
+        """Shares of the learning rate by the parameters' names, where they are not all one."""
+        return {} if self.layers is None else self.layers.factors
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
         """A pair of batch and position; on the CPU the batch stays as it is."""
@@ -143,6 +156,8 @@ class Fitting(lightning.LightningModule):
         course.batches = self.batches.count
         if course.batch == course.batches:
             raise DataError(f"The loader gave more than the {course.batches} batches that it announced for an epoch.")
+        if self.layers is not None and course.batch % accumulate == 0:
+            self.layers.freeze(self.network, epochs=course.epoch + course.batch / course.batches)
         last = (course.batch + 1) % accumulate == 0 or course.batch + 1 == course.batches
         # the last group of an epoch may be smaller; its mean is over what it has
         size = min(accumulate, course.batches - course.batch // accumulate * accumulate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -28,7 +28,9 @@ EXPLODED = 4.0
 SKIPPED_START = 5
 
 
-def find_learning_rate(network: nn.Module, loader: Any, *, settings: Settings) -> tuple[float, list[dict[str, float]]]:
+def find_learning_rate(
+    network: nn.Module, loader: Any, *, settings: Settings, factors: Mapping[str, float] | None = None
+) -> tuple[float, list[dict[str, float]]]:
     """Train a copy for at most 100 steps while the rate rises from 1e-6 to 1, and take the rate of the steepest descent.
 
     The sweep ends early when the smoothed loss is four times its smallest value. The network, the loader's position and
@@ -40,6 +42,7 @@ def find_learning_rate(network: nn.Module, loader: Any, *, settings: Settings) -
         network: not changed.
         loader: of the training batches; started again when it has fewer than 100.
         settings: optimizer, clipping, device and precision of the run.
+        factors: shares of the rate by the parameters' names; see `build_optimizer`.
 
     Returns:
         The rate, and the curve as `{"learning_rate", "loss"}` with the smoothed loss.
@@ -49,17 +52,17 @@ def find_learning_rate(network: nn.Module, loader: Any, *, settings: Settings) -
     """
     position, state = loader.state_dict(), random_state()
     try:
-        curve = _sweep(copy.deepcopy(network), loader, settings)
+        curve = _sweep(copy.deepcopy(network), loader, settings, factors)
     finally:
         restore_random_state(state)
         loader.load_state_dict(position)
     return steepest_descent(curve), curve
 
 
-def _sweep(network: nn.Module, loader: Any, settings: Settings) -> list[dict[str, float]]:
+def _sweep(network: nn.Module, loader: Any, settings: Settings, factors: Mapping[str, float] | None) -> list[dict[str, float]]:
     device = choose_device(settings.training)
     network.to(device).train()
-    optimizer = build_optimizer(network, settings.optimizer, learning_rate=SMALLEST, steps=STEPS)
+    optimizer = build_optimizer(network, settings.optimizer, learning_rate=SMALLEST, steps=STEPS, factors=factors)
     curve: list[dict[str, float]] = []
     mean, smallest = 0.0, math.inf
     with closing(_endless(loader)) as batches:

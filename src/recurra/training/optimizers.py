@@ -71,7 +71,13 @@ class CombinedOptimizer(Optimizer):
 
 
 def build_optimizer(
-    network: nn.Module, settings: OptimizerSettings, *, learning_rate: float, steps: int, scaled: bool = False
+    network: nn.Module,
+    settings: OptimizerSettings,
+    *,
+    learning_rate: float,
+    steps: int,
+    scaled: bool = False,
+    factors: Mapping[str, float] | None = None,
 ) -> Optimizer:
     """The optimizer of a network.
 
@@ -86,6 +92,7 @@ def build_optimizer(
             (Liu et al. 2025, section 2.2), so that one rate serves both.
         steps: optimizer steps of the run. ASGD averages the weights of the second half of them, or from `start_averaging` on.
         scaled: gradients come from a loss scaler (float16), which fused implementations would not let us clip.
+        factors: shares of the learning rate by the parameters' names; 1 for those not named.
 
     Raises:
         SettingsError: embeddings have sparse gradients and the optimizer has no row-wise form, or muon finds no
@@ -98,26 +105,36 @@ def build_optimizer(
         )
     if settings.name == "muon" and not matrices:
         raise SettingsError("optimizer.name='muon' updates the matrices of recurrent layers, and this network has none: use adamw.")
+    own = {id(parameter): (factors or {}).get(name, 1.0) for name, parameter in network.named_parameters()}
     name = "adamw" if settings.name == "muon" else settings.name
     fused = name in FUSED and not scaled and _device(network) in ("cpu", "cuda")
     optimizers: list[Optimizer] = []
     if matrices:
-        optimizers.append(_muon(matrices, settings, learning_rate))
+        optimizers.append(_muon(_by_factor(matrices, own), settings, learning_rate))
     if groups := [
-        {"params": parameters, "weight_decay": decay, "factor": factor}
+        {"params": alike["params"], "weight_decay": decay, "factor": factor * alike["factor"]}
         for parameters, decay, factor in (
             (decayed, settings.weight_decay, 1.0),
             (plain, 0.0, 1.0),
             (tables, 0.0, settings.embedding_factor),
         )
-        if parameters
+        for alike in _by_factor(parameters, own)
     ]:
         optimizers.append(_dense(groups, settings.model_copy(update={"name": name}), rate=learning_rate, steps=steps, fused=fused))
     if sparse:
-        optimizers.append(_sparse(name, [{"params": sparse, "factor": settings.embedding_factor}], settings, learning_rate))
+        rows = [{**alike, "factor": settings.embedding_factor * alike["factor"]} for alike in _by_factor(sparse, own)]
+        optimizers.append(_sparse(name, rows, settings, learning_rate))
     optimizer = optimizers[0] if len(optimizers) == 1 else CombinedOptimizer(optimizers)
     set_learning_rate(optimizer, learning_rate)
     return optimizer
+
+
+def _by_factor(parameters: list[nn.Parameter], factors: Mapping[int, float]) -> list[dict[str, Any]]:
+    """Groups of parameters with one share of the learning rate, in the order in which these are first met."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault(factors[id(parameter)], []).append(parameter)
+    return [{"params": alike, "factor": factor} for factor, alike in groups.items()]
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
@@ -167,7 +184,7 @@ def _device(network: nn.Module) -> str:
     return next((parameter.device.type for parameter in network.parameters()), "cpu")
 
 
-def _muon(matrices: list[nn.Parameter], settings: OptimizerSettings, learning_rate: float) -> Optimizer:
+def _muon(matrices: list[dict[str, Any]], settings: OptimizerSettings, learning_rate: float) -> Optimizer:
     return Muon(matrices, lr=learning_rate, weight_decay=settings.weight_decay, momentum=settings.momentum, adjust_lr_fn="match_rms_adamw")
 
 

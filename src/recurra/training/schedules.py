@@ -30,10 +30,11 @@ class Schedule:
     | linear | straight from 1 to the floor, reached behind the last step |
     | cosine | half a cosine from 1 to the floor, reached behind the last step |
     | one_cycle | rises by a cosine from 1/25 during the warm-up, then falls by a cosine to 4e-6; momentum (or beta1) moves the other way by 0.1 |
+    | slanted_triangular | straight from 1 to the floor, after a rise that begins at the floor |
     | plateau | divided by ten each time the monitored metric stalls for `patience` epochs |
 
     Source: cosine, Loshchilov & Hutter 2017 (SGDR), equation 5, one period; one_cycle, Smith & Topin 2018, section 3,
-    with torch's start and end.
+    with torch's start and end; slanted_triangular, Howard & Ruder 2018, equation 3, whose ratio is 1 / floor.
 
     Args:
         settings: shape, warm-up, floor, patience.
@@ -51,15 +52,17 @@ class Schedule:
 
     def factor(self, step: int) -> float:
         """Share of the learning rate used by step `step`, counted from 0."""
+        floor = self.settings.floor
         if step < self.warmup:
             share = (step + 1) / self.warmup
+            if self.settings.name == "slanted_triangular":
+                return floor + (1.0 - floor) * share
             return _cosine(ONE_CYCLE_START, 1.0, share) if self.settings.name == "one_cycle" else share * self._plateau
         done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
-        floor = self.settings.floor
         match self.settings.name:
             case "constant":
                 return 1.0
-            case "linear":
+            case "linear" | "slanted_triangular":
                 return 1.0 + (floor - 1.0) * done
             case "cosine":
                 return _cosine(1.0, floor, done)

@@ -18,27 +18,41 @@ from recurra.training.job import Job
 from recurra.training.language.loaders import train_loader, validation_loader
 from recurra.training.language.prepare import PreparedText, prepare
 from recurra.training.language.results import fill_run, language_report, measure
+from recurra.training.layer_groups import LayerGroups
 from recurra.training.output import WORK
 from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
+from recurra.training.transfer import Pretrained, adapted, begin_language, read_pretrained, with_model
 
 __all__ = ["LanguageJob"]
 
 
 class LanguageJob(Job[PreparedText, LanguageNetwork]):
-    """One stream of tokens, of which the next one is predicted."""
+    """One stream of tokens, of which the next one is predicted.
+
+    Attributes:
+        pretrained: the language model that the network begins with.
+        layers: how its layers learn.
+    """
+
+    pretrained: Pretrained | None = None
+    layers: LayerGroups | None = None
 
     def prepare(self) -> PreparedText:
         """Read, split, learn the vocabulary, encode."""
+        self.pretrained = read_pretrained(self.settings)
+        if self.pretrained is not None:
+            self.settings = adapted(self.settings, self.pretrained)
         settings = self.settings
-        column, on_error = settings.language.text, settings.data.on_error
-        text = read_texts(self.data, column=column, on_error=on_error)
+        column, on_error, join = settings.language.text, settings.data.on_error, settings.data.join
+        text = read_texts(self.data, column=column, on_error=on_error, join=join)
         given = {
-            part: read_texts(source, column=column, on_error=on_error)
+            part: read_texts(source, column=column, on_error=on_error, join=join)
             for part, source in (("validation", self.validation), ("test", self.test))
             if source is not None
         }
-        prepared = prepare(text, given, settings, cache=None if self.keep else self.folder / "encoded", say=self.say)
+        known = None if self.pretrained is None else self.pretrained.codec
+        prepared = prepare(text, given, settings, known=known, cache=None if self.keep else self.folder / "encoded", say=self.say)
         self._tell(prepared)
         return prepared
 
@@ -59,6 +73,9 @@ class LanguageJob(Job[PreparedText, LanguageNetwork]):
         """The network, from the run's seed."""
         seed_everything(self.settings.training.seed)
         network = LanguageNetwork(len(prepared.codec), self.settings)
+        if self.pretrained is not None:
+            self.layers = begin_language(network, self.pretrained, self.settings)
+            self.say(f"begins with {self.pretrained.path}; {self.pretrained.describe(len(prepared.codec))}")
         self.say(f"model: {network.parameter_count:,} parameters; {network.explain_backend()}")
         return network
 
@@ -88,11 +105,12 @@ class LanguageJob(Job[PreparedText, LanguageNetwork]):
             validate=validate,
             resume=resume,
             progress=self.show is not None,
+            layers=self.layers,
         )
 
     def fingerprint(self, prepared: PreparedText) -> str:
-        """Hash of the text."""
-        return prepared.fingerprint
+        """Hash of the text, and of the model that the training begins with."""
+        return with_model(prepared.fingerprint, self.pretrained)
 
     def finish(self, prepared: PreparedText, network: LanguageNetwork, result: FitResult) -> LanguageModel:
         """Measure beside the baselines, write the model folder and its report."""

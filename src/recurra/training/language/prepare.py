@@ -56,7 +56,13 @@ class PreparedText:
 
 
 def prepare(
-    text: RunningText, given: Mapping[str, RunningText], settings: Settings, *, cache: Path | None, say: Callable[[str], None]
+    text: RunningText,
+    given: Mapping[str, RunningText],
+    settings: Settings,
+    *,
+    known: TextCodec | None = None,
+    cache: Path | None,
+    say: Callable[[str], None],
 ) -> PreparedText:
     """Split, learn the vocabulary, encode.
 
@@ -66,6 +72,7 @@ def prepare(
         text: to train on.
         given: validation and test text, where the user gave it.
         settings: `text`, `data.validation_share` and `data.test_share` are read.
+        known: the vocabulary that the new one goes on with, where the training begins with a trained model.
         cache: folder for the encoded text; the user's cache when None.
         say: shows a line.
 
@@ -76,10 +83,11 @@ def prepare(
     prints = {"train": text.fingerprint(), **{part: each.fingerprint() for part, each in given.items()}}
     shares = {part: 0.0 if part in given else share for part, share in _shares(settings).items()}
     key = cache_key("language", VERSION, prints, shares, settings.text.model_dump(mode="json"), settings.data.on_error)
+    key = key if known is None else cache_key(key, known.to_json())
 
     def build(writer: StoreWriter) -> None:
         say(f"reading {text.description}")
-        _build(writer, text, given, settings, shares)
+        _build(writer, text, given, settings, shares=shares, known=known)
 
     store = cached(key, build, folder=cache)
     codec = TextCodec.from_json(store.meta["codec"])
@@ -94,12 +102,19 @@ def _shares(settings: Settings) -> dict[str, float]:
 
 
 def _build(
-    writer: StoreWriter, text: RunningText, given: Mapping[str, RunningText], settings: Settings, shares: Mapping[str, float]
+    writer: StoreWriter,
+    text: RunningText,
+    given: Mapping[str, RunningText],
+    settings: Settings,
+    *,
+    shares: Mapping[str, float],
+    known: TextCodec | None,
 ) -> None:
     """Three passes: how long the text is, the vocabulary, the tokens."""
     total = sum(len(piece) for piece in text.pieces())
     ends = [round(total * (1.0 - shares["validation"] - shares["test"])), round(total * (1.0 - shares["test"]))]
     codec = TextCodec.fit((piece for part, piece in _parts(text, ends) if part == "train"), settings.text)
+    codec = codec if known is None else codec.continuing(known)
     characters = dict.fromkeys(PARTS, 0)
     sources: list[Iterator[tuple[str, str]]] = [_parts(text, ends)]
     sources += [zip(repeat(part), each.pieces()) for part, each in given.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,35 @@ from recurra.model.model import Model
 from recurra.model.network import Network
 from recurra.training.fit import FitResult, fit
 from recurra.training.job import Job
+from recurra.training.layer_groups import LayerGroups
 from recurra.training.output import WORK
 from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
 from recurra.training.tables.loaders import loaders
 from recurra.training.tables.prepare import Plan, Prepared, make_plan, prepare
 from recurra.training.tables.results import fill_run, measure, table_report
+from recurra.training.transfer import Pretrained, adapted, begin_table, columns_to_begin, read_pretrained, with_model
 
 __all__ = ["TableJob"]
 
 
 class TableJob(Job[Prepared, Network]):
-    """Rows of a table, each with a target, or several: one class, several labels, a number, a tag a token."""
+    """Rows of a table, each with a target, or several: one class, several labels, a number, a tag a token.
+
+    Attributes:
+        pretrained: the trained model that the network begins with.
+        layers: how its layers learn.
+    """
+
+    pretrained: Pretrained | None = None
+    layers: LayerGroups | None = None
 
     def prepare(self) -> Prepared:
         """Read, infer, split, fit features, encode; what can be refused is refused before."""
         tables = self._tables()
-        planned = make_plan(tables, _with_vector_size(self.settings))
+        self.pretrained = read_pretrained(self.settings)
+        settings = self.settings if self.pretrained is None else adapted(self.settings, self.pretrained)
+        planned = self._with_vocabularies(make_plan(tables, _with_vector_size(settings)))
         for line in _columns_table(planned):
             self.say(line)
         prepared = prepare(tables, planned, cache=None if self.keep else self.folder / "encoded", show=self.say)
@@ -47,6 +60,14 @@ class TableJob(Job[Prepared, Network]):
         for part, count in facts.overlap.items():
             self.say(f"warning: {count:,} {part} rows have the same inputs as a training row; figures on them flatter the model")
         return prepared
+
+    def _with_vocabularies(self, planned: Plan) -> Plan:
+        """The plan with the vocabularies of the trained model that columns begin with."""
+        if self.pretrained is None:
+            return planned
+        columns = columns_to_begin(planned.inputs, planned.settings)
+        vocabularies = {column.name: self.pretrained.source(column.name).vocabulary(column.type) for column in columns}
+        return replace(planned, vocabularies=vocabularies)
 
     def _tables(self) -> list[tuple[Table, Part | None]]:
         data = self.settings.data
@@ -64,6 +85,12 @@ class TableJob(Job[Prepared, Network]):
         settings = prepared.plan.settings
         seed_everything(settings.training.seed)
         network = Network(prepared.features, prepared.head, settings)
+        if self.pretrained is not None:
+            self.layers = begin_table(network, prepared.features, self.pretrained, settings)
+            for feature in columns_to_begin(prepared.features, settings):
+                self.say(
+                    f"{feature.name}: begins with {self.pretrained.path}; {self.pretrained.describe(len(feature.tokenizer), feature.name)}"
+                )
         if settings.text.vectors is not None:
             for feature in prepared.features:
                 if isinstance(feature, TextFeature):
@@ -102,11 +129,12 @@ class TableJob(Job[Prepared, Network]):
             validate=validate,
             resume=resume,
             progress=self.show is not None,
+            layers=self.layers,
         )
 
     def fingerprint(self, prepared: Prepared) -> str:
-        """Hash of the content of the tables."""
-        return prepared.facts.fingerprint
+        """Hash of the content of the tables, and of the model that the training begins with."""
+        return with_model(prepared.facts.fingerprint, self.pretrained)
 
     def finish(self, prepared: Prepared, network: Network, result: FitResult) -> Model:
         """Measure, train the baselines, write the model folder and its report."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,8 +25,10 @@ from recurra.data.split import Part, assign_parts, overlap, row_hashes
 from recurra.data.store import Array, Columns, Ragged, Store, StoreWriter
 from recurra.data.store import Rows as EncodedRows
 from recurra.data.tagged import Tagged, find_tagged
+from recurra.data.tokenize import Tokenizer
 from recurra.errors import DataError, EmptyData, RowError, SettingsError, nearest
 from recurra.features import FEATURES, Feature
+from recurra.features.text import TextFeature
 from recurra.heads import HEADS, OUTPUTS, Head, Output, SeveralHeads
 from recurra.model.encode import encode_columns, row_place, usable_rows
 
@@ -148,11 +150,13 @@ class Plan:
         settings: with task filled in.
         columns: all columns with their types and the reasons.
         targets: what is predicted.
+        vocabularies: of a trained model, by the text column that begins with it.
     """
 
     settings: Settings
     columns: list[Column]
     targets: list[Target]
+    vocabularies: Mapping[str, Tokenizer] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -364,12 +368,14 @@ def prepare(
     fingerprint = cache_key(*[(table.fingerprint(), part) for table, part in tables])
     shaping = settings.model_dump(mode="json", include={"target": True, "several": {"targets"}, "data": True, "text": True, "tag": True})
     del shaping["text"]["vectors"]  # what starts the embedding does not shape the data
+    known = {column: cache_key(tokenizer.to_json()) for column, tokenizer in plan.vocabularies.items()}
     key = cache_key(
         VERSION,
         fingerprint,
         [asdict(column) for column in plan.columns],
         [asdict(target) for target in plan.targets],
         shaping,
+        known,
         settings.training.seed,
     )
     store = cached(key, lambda writer: _build(writer, rows, plan), folder=cache)
@@ -514,9 +520,11 @@ def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], list
     features: list[Feature] = []
     for column in plan.inputs:
         try:
-            features.append(FEATURES[column.type].fit(column.name, training(column.name), plan.settings))
+            feature = FEATURES[column.type].fit(column.name, training(column.name), plan.settings)
         except EmptyData as error:
             raise EmptyData(f"Column {column.name!r}: {error} The column is left out with --type {column.name}=ignore.") from error
+        known = plan.vocabularies.get(column.name)
+        features.append(feature.continuing(known) if known is not None and isinstance(feature, TextFeature) else feature)
     if not features:
         reasons = "; ".join(f"{column.name}: {column.reason}" for column in plan.columns if column.name not in plan.target_names)
         raise DataError(
