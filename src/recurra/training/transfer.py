@@ -19,6 +19,7 @@ from recurra.config import Settings
 from recurra.config.transfer import TRANSFER_TAKEN
 from recurra.data.codec import TextCodec
 from recurra.data.tokenize import UNKNOWN, Tokenizer
+from recurra.data.words import Kind
 from recurra.errors import DataError, SettingsError, nearest
 from recurra.features import Feature
 from recurra.features.text import TextFeature, TokenEmbedding
@@ -52,7 +53,7 @@ class Source:
     """
 
     tokenizer: Tokenizer
-    kind: str
+    kind: Kind
     weight: Float[Tensor, "V F"]
     tables: Sequence[HashedTable]
     stack: Stack
