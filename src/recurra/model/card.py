@@ -9,38 +9,42 @@ from recurra.config import Settings
 from recurra.features import Feature
 from recurra.heads import Output
 
-__all__ = ["figures", "model_card"]
+__all__ = ["card_page", "figures", "model_card"]
 
 
-def model_card(settings: Settings, features: Sequence[Feature], head: Output, run: Mapping[str, Any]) -> str:
-    """Markdown with the inputs, the output, the figures and how to use the model; the header is the hub's."""
-    encoder = settings.encoder
-    direction = "bidirectional " if encoder.bidirectional else ""
+def card_page(
+    title: str, said: Sequence[str], *, code: str, run: Mapping[str, Any], settings: Settings, measured: Sequence[str], pipeline: str = ""
+) -> str:
+    """The page that every task's card is; its header is the hub's.
+
+    Args:
+        title: what is predicted from what.
+        said: lines of Markdown about the model.
+        code: Python that uses `model`.
+        run: what `run.json` holds; may be empty.
+        settings: of the run.
+        measured: lines of Markdown with the figures; see `figures`.
+        pipeline: the hub's name of the task, where it has one.
+    """
     lines = [
         "---",
         "library_name: recurra",
+        *([f"pipeline_tag: {pipeline}"] if pipeline else []),
         "tags: [recurrent-neural-network, recurra]",
         "---",
         "",
-        f"# {head.name} from {', '.join(feature.name for feature in features)}",
+        f"# {title}",
         "",
-        (
-            f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units, {encoder.pooling} pooling) "
-            f"that predicts {' and '.join(f'`{name}`' for name in head.columns)} ({head.describe()})."
-        ),
+        *said,
         "",
-        "| input | type | learnt |",
-        "| --- | --- | --- |",
-        *(f"| {feature.name} | {feature.type} | {feature.describe()} |" for feature in features),
-        "",
-        *figures(run),
+        *measured,
         "## Use",
         "",
         "```python",
         "import recurra",
         "",
         'model = recurra.load("path/of/this/folder")',
-        f"model.predict({_example(features)})",
+        code,
         "```",
         "",
         (
@@ -50,6 +54,25 @@ def model_card(settings: Settings, features: Sequence[Feature], head: Output, ru
         "",
     ]
     return "\n".join(lines)
+
+
+def model_card(settings: Settings, features: Sequence[Feature], head: Output, run: Mapping[str, Any]) -> str:
+    """The card of a model of a table's rows: its inputs, its output, the figures."""
+    encoder = settings.encoder
+    direction = "bidirectional " if encoder.bidirectional else ""
+    said = [
+        (
+            f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units, {encoder.pooling} pooling) "
+            f"that predicts {' and '.join(f'`{name}`' for name in head.columns)} ({head.describe()})."
+        ),
+        "",
+        "| input | type | learnt |",
+        "| --- | --- | --- |",
+        *(f"| {feature.name} | {feature.type} | {feature.describe()} |" for feature in features),
+    ]
+    title = f"{head.name} from {', '.join(feature.name for feature in features)}"
+    code = f"model.predict({_example(features)})"
+    return card_page(title, said, code=code, run=run, settings=settings, measured=figures(run))
 
 
 def figures(run: Mapping[str, Any]) -> list[str]:

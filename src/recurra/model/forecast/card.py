@@ -7,6 +7,7 @@ from typing import Any
 
 from recurra.config import Settings
 from recurra.data.roles import Roles
+from recurra.model.card import card_page
 
 __all__ = ["forecast_card"]
 
@@ -23,34 +24,28 @@ def forecast_card(settings: Settings, roles: Roles, run: Mapping[str, Any]) -> s
         run: what `run.json` holds; may be empty.
     """
     forecast = settings.forecast
-    lines = [
-        "---",
-        "library_name: recurra",
-        "pipeline_tag: time-series-forecasting",
-        "---",
-        "",
-        f"# Forecast of {', '.join(roles.targets)}",
-        "",
-        f"{forecast.horizon} steps of {roles.frequency} ahead, from the {forecast.input_length} before. A {forecast.model} model:",
-        f"{settings.encoder.cell.upper()} with {settings.encoder.hidden_size} units, output {forecast.output}.",
-        "",
-        "```python",
-        "import recurra",
-        "",
-        'recurra.load("model").forecast("history.csv")',
-        "```",
-        "",
+    said = [
+        (
+            f"{forecast.horizon} steps of {roles.frequency} ahead, from the {forecast.input_length} before. A {forecast.model} model: "
+            f"{settings.encoder.cell.upper()} with {settings.encoder.hidden_size} units, output {forecast.output}."
+        )
     ]
+    title, code = f"Forecast of {', '.join(roles.targets)}", 'model.forecast("history.csv")'
+    return card_page(title, said, code=code, run=run, settings=settings, measured=_compared(run), pipeline="time-series-forecasting")
+
+
+def _compared(run: Mapping[str, Any]) -> list[str]:
+    """A table of figures a part, the baselines beside the model."""
+    baselines = run.get("baselines", {})
+    lines = []
     for part, metrics in run.get("metrics", {}).items():
-        lines += [
-            f"| {part} | model | {' | '.join(run.get('baselines', {}))} |",
-            "| --- |" + " --- |" * (1 + len(run.get("baselines", {}))),
-        ]
+        lines += [f"| {part} | model | {' | '.join(baselines)} |", "| --- |" + " --- |" * (1 + len(baselines))]
         for name in SHOWN:
             if name in metrics:
-                others = [baseline.get(part, {}).get(name) for baseline in run.get("baselines", {}).values()]
+                others = [baseline.get(part, {}).get(name) for baseline in baselines.values()]
                 values = [f"{value:.4f}" if isinstance(value, (int, float)) else "" for value in (metrics[name], *others)]
                 lines.append(f"| {name} | {' | '.join(values)} |")
         lines.append("")
-    lines.append("`standard_` metrics are on the scale of each column's deviation in training; the others are in the user's unit.")
-    return "\n".join(lines) + "\n"
+    if lines:
+        lines += ["`standard_` metrics are on the scale of each column's deviation in training; the others are in the user's unit.", ""]
+    return lines

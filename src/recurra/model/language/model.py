@@ -15,7 +15,7 @@ from recurra.data.codec import LINE_END, TextCodec
 from recurra.data.texts import GivenText, RunningText, read_texts
 from recurra.data.tokenize import UNKNOWN
 from recurra.errors import EmptyData
-from recurra.model.card import figures
+from recurra.model.card import card_page, figures
 from recurra.model.language.generation import Choice, continued, searched
 from recurra.model.language.measuring import Measured, measure_dynamic, measure_plain, measure_with_cache
 from recurra.model.language.network import LanguageNetwork
@@ -218,34 +218,14 @@ class LanguageModel(TrainedModel):
     def card(self) -> str:
         """The model card, Markdown."""
         encoder = self.settings.encoder
-        lines = [
-            "---",
-            "library_name: recurra",
-            "pipeline_tag: text-generation",
-            "tags: [recurrent-neural-network, recurra]",
-            "---",
-            "",
-            "# A language model",
-            "",
-            f"A {encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units) that predicts the next of {self.codec.describe()}.",
-            "",
-            *figures(self.run),
-            "## Use",
-            "",
-            "```python",
-            "import recurra",
-            "",
-            'model = recurra.load("path/of/this/folder")',
-            'print("".join(model.generate("Once upon a time", temperature=0.8, seed=1)))',
-            "```",
-            "",
-            (
-                f"Trained with Recurra {self.run.get('versions', {}).get('recurra', '')}, seed {self.settings.training.seed}. "
-                "`run.json` holds versions, data fingerprint, metrics and timings; `report.html` the report."
-            ),
-            "",
+        said = [
+            f"A {encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units) that predicts the next of {self.codec.describe()}."
         ]
-        return "\n".join(lines)
+        code = 'print("".join(model.generate("Once upon a time", temperature=0.8, seed=1)))'
+        measured = figures(self.run)
+        return card_page(
+            "A language model", said, code=code, run=self.run, settings=self.settings, measured=measured, pipeline="text-generation"
+        )
 
 
 def _is_path(data: str) -> bool:
