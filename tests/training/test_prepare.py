@@ -36,7 +36,7 @@ def test_columns_and_task_are_inferred_with_reasons() -> None:
     }  # fmt: skip
     assert (plan.task, plan.settings.head.task) == ("classify", "classify")
     assert all(column.reason for column in plan.columns)
-    assert plan.reason
+    assert plan.targets[0].reason
 
 
 @pytest.mark.parametrize(("target", "task"), [("label", "classify"), ("topics", "labels"), ("stars", "regress")])

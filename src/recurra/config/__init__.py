@@ -12,6 +12,7 @@ from recurra.config.group import ColumnType
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
 from recurra.config.language import LanguageSettings
 from recurra.config.network import EncoderSettings, HeadSettings
+from recurra.config.out_of_scope import OutOfScopeSettings
 from recurra.config.reading import load_settings, parse_assignment, saved_settings
 from recurra.config.recommend import RecommendSettings
 from recurra.config.settings import Settings
@@ -33,6 +34,7 @@ __all__ = [
     "LanguageSettings",
     "LoggingSettings",
     "OptimizerSettings",
+    "OutOfScopeSettings",
     "RecommendSettings",
     "ScheduleSettings",
     "Settings",

@@ -38,6 +38,7 @@ _AS_WRITTEN = (
     "forecast.frequency",
     "forecast.time_zone",
     "language.text",
+    "out_of_scope.label",
     "recommend.session",
     "recommend.item",
     "recommend.attributes",

@@ -9,6 +9,7 @@ from recurra.config.group import Group, Text
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
 from recurra.config.language import LanguageSettings
 from recurra.config.network import EncoderSettings, HeadSettings
+from recurra.config.out_of_scope import OutOfScopeSettings
 from recurra.config.recommend import RecommendSettings
 from recurra.config.several import SeveralSettings
 from recurra.config.tag import TagSettings
@@ -28,6 +29,7 @@ class Settings(Group):
     embedding: EmbeddingSettings = EmbeddingSettings()
     encoder: EncoderSettings = EncoderSettings()
     head: HeadSettings = HeadSettings()
+    out_of_scope: OutOfScopeSettings = OutOfScopeSettings()
     recommend: RecommendSettings = RecommendSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()

@@ -25,12 +25,13 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """By task, settings that replace the defaults of their groups."""
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("classify", "labels", "regress"), ("forecast", "language", "recommend", "several", "tag")),
-    "forecast": (*FORECAST_UNUSED, "language", "recommend", "several", "tag", "transfer"),
-    "language": (*LANGUAGE_UNUSED, "several", "tag"),
-    "recommend": (*RECOMMEND_UNUSED, "language", "several", "tag", "transfer"),
+    "classify": ("forecast", "language", "recommend", "several", "tag"),
+    **dict.fromkeys(("labels", "regress"), ("forecast", "language", "out_of_scope", "recommend", "several", "tag")),
+    "forecast": (*FORECAST_UNUSED, "language", "out_of_scope", "recommend", "several", "tag", "transfer"),
+    "language": (*LANGUAGE_UNUSED, "out_of_scope", "several", "tag"),
+    "recommend": (*RECOMMEND_UNUSED, "language", "out_of_scope", "several", "tag", "transfer"),
     "several": SEVERAL_UNUSED,
-    "tag": (*TAG_UNUSED, "several"),
+    "tag": (*TAG_UNUSED, "out_of_scope", "several"),
 }
 """By task, settings and groups of them that it does not read; any other value there than the default is refused."""
 

@@ -120,6 +120,14 @@ class Output(ABC):
             rows: what the predictions are for, where a prediction speaks of it (spans of a text).
         """
 
+    def settle(self, outputs: Any, targets: Any) -> None:  # noqa: B027  # most heads have nothing to choose
+        """Choose, after training, what is chosen on the validation rows.
+
+        Args:
+            outputs: results of the network for these rows.
+            targets: their encoded targets.
+        """
+
     @abstractmethod
     def metrics(self, outputs: Any, targets: Any) -> dict[str, float]:
         """Metrics of results against encoded targets, by name."""

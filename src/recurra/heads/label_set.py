@@ -38,6 +38,11 @@ class LabelSet:
         names = sorted(counts, key=(lambda name: (0, int(name), "")) if kind == "integer" else str)
         return cls(tuple(names), tuple(counts[name] for name in names), kind)
 
+    def without(self, label: str) -> LabelSet:
+        """The labels but one."""
+        kept = [number for number, name in enumerate(self.names) if name != label]
+        return LabelSet(tuple(self.names[number] for number in kept), tuple(self.counts[number] for number in kept), self.kind)
+
     def __len__(self) -> int:
         return len(self.names)
 

@@ -53,6 +53,8 @@ class LabelsHead(RowHead):
     @classmethod
     def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
         """Count the labels; see `Head.fit`."""
+        if settings.out_of_scope.label is not None:
+            raise SettingsError("out_of_scope is for one class a row: a row without labels is one that belongs to none. Leave it out.")
         separator, ignored = settings.data.label_separator, settings.data.ignore_labels
         found = (
             label for chunk in values for row in split_labels(chunk, separator).to_list() for label in row or () if label not in ignored

@@ -40,9 +40,10 @@ class RegressHead(RowHead):
     @classmethod
     def fit(cls, name: str, values: Iterable[pl.Series], settings: Settings) -> Self:
         """Mean and deviation of the targets; see `Head.fit`."""
-        if settings.head.label_smoothing or settings.head.class_weights != "none" or settings.data.ignore_labels:
+        of_classes = settings.head.label_smoothing, settings.head.class_weights != "none", settings.data.ignore_labels
+        if any(of_classes) or settings.out_of_scope.label is not None:
             raise SettingsError(
-                "head.label_smoothing, head.class_weights and data.ignore_labels are for classes: leave them out when the target is a number."
+                "head.label_smoothing, head.class_weights, data.ignore_labels and out_of_scope are for classes: leave them out when the target is a number."
             )
         chunks = [parse_numbers(chunk)[0].drop_nulls().to_numpy() for chunk in values]
         numbers = np.concatenate(chunks) if chunks else np.empty(0)

@@ -124,6 +124,13 @@ class SeveralHeads(Output):
             frames.append(frame.rename({name: f"{head.name}.{name}" for name in frame.columns}))
         return pl.concat(frames, how="horizontal")
 
+    def settle(self, outputs: Columns, targets: Columns) -> None:
+        """As each head does."""
+        for head in self.heads:
+            own = self._measured(head, outputs, targets)
+            if own is not None:
+                head.settle(*own)
+
     def metrics(self, outputs: Columns, targets: Columns) -> dict[str, float]:
         """`score`, `all_right`, and each head's metrics on the rows that have its target; heads without any such row are left out."""
         found: dict[str, float] = {}

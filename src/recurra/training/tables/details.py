@@ -121,6 +121,8 @@ def _targets(head: RowHead, targets: np.ndarray) -> np.ndarray:
     """Encoded targets as the metrics and baselines take them."""
     if isinstance(head, RegressHead):
         return head.in_unit(targets)
+    if isinstance(head, ClassifyHead):
+        return head.measured(targets)
     if isinstance(head, LabelsHead):
         return np.where(np.isfinite(targets), targets, -1).astype(np.int64)
     return targets
@@ -128,10 +130,10 @@ def _targets(head: RowHead, targets: np.ndarray) -> np.ndarray:
 
 def _predictions(head: RowHead, outputs: np.ndarray) -> np.ndarray:
     """The network's decisions in the form of the targets."""
-    values = head.probabilities(outputs)
     if isinstance(head, ClassifyHead):
-        classes: np.ndarray = np.argmax(values, axis=1)
+        classes: np.ndarray = np.argmax(head.said(outputs), axis=1)
         return classes
+    values = head.probabilities(outputs)
     return predicted_labels(values) if isinstance(head, LabelsHead) else values
 
 
@@ -161,10 +163,10 @@ def _row_baselines(head: RowHead, prepared: Prepared, measured: Measured) -> dic
 def _results(head: RowHead, outputs: np.ndarray, targets: np.ndarray) -> ClassResults | LabelResults | NumberResults:
     values = head.probabilities(outputs)
     if isinstance(head, ClassifyHead):
-        names = list(head.labels.names)
-        known = targets >= 0
-        counts = confusion(values[known].argmax(axis=1), targets[known], classes=len(names))
-        return ClassResults(names, counts, reliability(values, targets), roc_curves(values, targets, names))
+        counted, inside = head.measured(targets), head.in_scope(targets)
+        known = counted >= 0
+        counts = confusion(head.said(outputs)[known].argmax(axis=1), counted[known], classes=len(head.classes))
+        return ClassResults(head.classes, counts, reliability(values, inside), roc_curves(values, inside, list(head.labels.names)))
     if isinstance(head, LabelsHead):
         return LabelResults(per_label(predicted_labels(values), targets, list(head.labels.names)))
     return NumberResults(values, targets)
@@ -176,7 +178,7 @@ def _errors(head: RowHead, prepared: Prepared, all_rows: np.ndarray, outputs: np
 
     def find(describe: Any) -> list[ErrorExample]:
         if isinstance(head, ClassifyHead):
-            return confident_errors(values, targets, list(head.labels.names), describe, limit=SHOWN_ERRORS)
+            return confident_errors(head.said(outputs), head.measured(targets), head.classes, describe, limit=SHOWN_ERRORS)
         if isinstance(head, LabelsHead):
             return confident_label_errors(values, targets, list(head.labels.names), describe, limit=SHOWN_ERRORS)
         return largest_errors(values, targets, describe, limit=SHOWN_ERRORS)

@@ -17,6 +17,7 @@ from recurra.data.store import join_rows, take_rows
 from recurra.data.vectors import vector_size
 from recurra.errors import SettingsError
 from recurra.features.text import TextFeature, TokenEmbedding
+from recurra.heads import ClassifyHead, Head
 from recurra.model.model import Model
 from recurra.model.network import Network
 from recurra.training.fit import FitResult, fit
@@ -120,6 +121,11 @@ class TableJob(Job[Prepared, Network]):
                 f"training.monitor={settings.training.monitor!r} needs validation rows, and there are none: give some, "
                 "or leave the setting out, and the training loss selects the model."
             )
+        if validation_loader is None and any(_needs_validation(each) for each in head.heads):
+            raise SettingsError(
+                "out_of_scope.by=threshold chooses its threshold on validation rows, and there are none: give some with --validation, or let "
+                "data.validation_share hold some out."
+            )
         return fit(
             network,
             train_loader,
@@ -188,10 +194,14 @@ def _columns_table(planned: Plan) -> list[str]:
     return ["columns:", *lines, *(f"target: {target.name}, {target.task} ({target.reason})" for target in planned.targets)]
 
 
+def _needs_validation(head: Head) -> bool:
+    return isinstance(head, ClassifyHead) and head.out_of_scope is not None and head.out_of_scope.by == "threshold"
+
+
 def _headlines(model: Model, metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The main figure of the last part measured, and that of each of several heads."""
     part, values = list(metrics.items())[-1]
-    names = [model.head.monitor]
+    names = [model.head.monitor, "in_scope_accuracy", "out_of_scope_recall"]
     if len(model.head.heads) > 1:
         names += ["all_right", *(f"{head.name}.{head.monitor}" for head in model.head.heads)]
     lines = []

@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from recurra.config import HeadSettings, Settings, TagSettings, load_settings
+from recurra.config import HeadSettings, OutOfScopeSettings, Settings, TagSettings, load_settings
 from recurra.config.tag import TAG_DEFAULTS
 from recurra.data.cache import cache_key, cached
 from recurra.data.columns import Column, Task, infer_columns, infer_task
@@ -366,7 +366,9 @@ def prepare(
     settings = plan.settings
     rows = Rows(tables, show)
     fingerprint = cache_key(*[(table.fingerprint(), part) for table, part in tables])
-    shaping = settings.model_dump(mode="json", include={"target": True, "several": {"targets"}, "data": True, "text": True, "tag": True})
+    shaping = settings.model_dump(
+        mode="json", include={"target": True, "several": {"targets"}, "data": True, "text": True, "tag": True, "out_of_scope": True}
+    )
     del shaping["text"]["vectors"]  # what starts the embedding does not shape the data
     known = {column: cache_key(tokenizer.to_json()) for column, tokenizer in plan.vocabularies.items()}
     key = cache_key(
@@ -534,10 +536,11 @@ def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], list
 
 
 def _settings_for(target: Target, plan: Plan) -> Settings:
-    """What a head is fitted with: beside classes, a number does not refuse the settings of classes."""
-    if plan.task != "several" or target.task != "regress":
+    """What a head is fitted with: beside classes, other heads do not refuse the settings of classes."""
+    if plan.task != "several" or target.task == "classify":
         return plan.settings
-    return plan.settings.model_copy(update={"head": HeadSettings(task="regress")})
+    head = HeadSettings(task="regress") if target.task == "regress" else plan.settings.head
+    return plan.settings.model_copy(update={"head": head, "out_of_scope": OutOfScopeSettings()})
 
 
 def _encode(writer: StoreWriter, rows: Rows, parts: np.ndarray, *, features: Sequence[Feature], head: Output, plan: Plan) -> int:

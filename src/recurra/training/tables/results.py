@@ -39,6 +39,8 @@ def measure(model: Model, prepared: Prepared) -> Measured:
         rows = prepared.part(part)
         outputs = run_network(model.network, prepared.inputs, model.settings.training, rows)
         targets = take_rows(prepared.targets, rows)
+        if part == Part.VALIDATION:
+            model.head.settle(outputs, targets)
         metrics[part.name.lower()] = model.measure(outputs, targets)
         last = Measured(metrics, part, rows, outputs, targets)
     assert last is not None
