@@ -26,8 +26,9 @@ def train(
     join: Annotated[list[str] | None, Parameter(negative=())] = None,
     on_error: Literal["fail", "skip"] | None = None,
     group: str | None = None,
-    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several"] | None = None,
+    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several", "translate"] | None = None,
     text: str | None = None,
+    source: str | None = None,
     session: str | None = None,
     user: str | None = None,
     item: str | None = None,
@@ -74,9 +75,11 @@ def train(
         Column that orders the rows in time: the latest are held out. For a recommendation: when a click was.
     task
         What the model does; inferred from the target when not given. language: the next token of a text. tag: a tag a token.
-        several: a head for each of several targets.
+        several: a head for each of several targets. translate: another text.
     text
         For a language model: the text column of a table; its only one when not given.
+    source
+        For text to text: the column that is read; the only other text column when not given. Makes the task translate.
     session
         For a recommendation: the column of sessions. The latest clicks are held out.
     user
@@ -114,6 +117,7 @@ def train(
     given = {
         **target_settings(target),
         "language.text": text,
+        "translate.source": source,
         "forecast.series": series,
         "forecast.horizon": horizon,
         "data.group": group,

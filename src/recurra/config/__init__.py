@@ -21,6 +21,7 @@ from recurra.config.tag import TagSettings
 from recurra.config.tasks import target_settings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from recurra.config.transfer import TransferSettings
+from recurra.config.translate import TranslateSettings
 
 __all__ = [
     "AugmentationSettings",
@@ -43,6 +44,7 @@ __all__ = [
     "TextSettings",
     "TrainingSettings",
     "TransferSettings",
+    "TranslateSettings",
     "load_settings",
     "parse_assignment",
     "saved_settings",

@@ -47,6 +47,7 @@ _AS_WRITTEN = (
     "tag.tokens",
     "transfer.model",
     "transfer.columns",
+    "translate.source",
     "training.monitor",
     "logging.wandb",
     "logging.mlflow",

@@ -15,6 +15,7 @@ from recurra.config.several import SeveralSettings
 from recurra.config.tag import TagSettings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from recurra.config.transfer import TransferSettings
+from recurra.config.translate import TranslateSettings
 
 __all__ = ["Settings"]
 
@@ -42,6 +43,7 @@ class Settings(Group):
     tag: TagSettings = TagSettings()
     several: SeveralSettings = SeveralSettings()
     transfer: TransferSettings = TransferSettings()
+    translate: TranslateSettings = TranslateSettings()
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

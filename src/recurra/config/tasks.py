@@ -12,6 +12,7 @@ from recurra.config.settings import Settings
 from recurra.config.several import SEVERAL_DEFAULTS, SEVERAL_UNUSED
 from recurra.config.tag import TAG_DEFAULTS, TAG_UNUSED
 from recurra.config.transfer import TRANSFER_DEFAULTS, TRANSFER_TAKEN
+from recurra.config.translate import TRANSLATE_DEFAULTS, TRANSLATE_UNUSED
 from recurra.errors import SettingsError
 
 __all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "defaults_of", "settle_targets", "target_settings", "task_of"]
@@ -22,16 +23,18 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
     "recommend": RECOMMEND_DEFAULTS,
     "several": SEVERAL_DEFAULTS,  # before tag, whose settings serve a head of several
     "tag": TAG_DEFAULTS,
+    "translate": TRANSLATE_DEFAULTS,
 }
 """By task, settings that replace the defaults of their groups."""
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
-    "classify": ("forecast", "language", "recommend", "several", "tag"),
-    **dict.fromkeys(("labels", "regress"), ("forecast", "language", "out_of_scope", "recommend", "several", "tag")),
-    "forecast": (*FORECAST_UNUSED, "language", "out_of_scope", "recommend", "several", "tag", "transfer"),
-    "language": (*LANGUAGE_UNUSED, "out_of_scope", "several", "tag"),
-    "recommend": (*RECOMMEND_UNUSED, "language", "out_of_scope", "several", "tag", "transfer"),
-    "several": SEVERAL_UNUSED,
-    "tag": (*TAG_UNUSED, "out_of_scope", "several"),
+    "classify": ("forecast", "language", "recommend", "several", "tag", "translate"),
+    **dict.fromkeys(("labels", "regress"), ("forecast", "language", "out_of_scope", "recommend", "several", "tag", "translate")),
+    "forecast": (*FORECAST_UNUSED, "language", "out_of_scope", "recommend", "several", "tag", "transfer", "translate"),
+    "language": (*LANGUAGE_UNUSED, "out_of_scope", "several", "tag", "translate"),
+    "recommend": (*RECOMMEND_UNUSED, "language", "out_of_scope", "several", "tag", "transfer", "translate"),
+    "several": (*SEVERAL_UNUSED, "translate"),
+    "tag": (*TAG_UNUSED, "out_of_scope", "several", "translate"),
+    "translate": TRANSLATE_UNUSED,
 }
 """By task, settings and groups of them that it does not read; any other value there than the default is refused."""
 

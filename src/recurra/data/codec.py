@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import polars as pl
 
 from recurra.config import TextSettings
+from recurra.data.store import Ragged, offsets_of
 from recurra.data.tokenize import UNKNOWN, Tokenizer
 from recurra.data.words import detect, normalize, series
 from recurra.errors import DataError, EmptyData, SettingsError
@@ -134,22 +135,43 @@ class TextCodec:
             return self.tokenizer.encode([text]).values
         return self.tokenizer.encode_tokens(_cut(text, self.kind)).values
 
+    def encode_rows(self, texts: pl.Series) -> Ragged:
+        """Numbers of the tokens of many texts, each for itself; missing ones are empty."""
+        texts = texts.cast(pl.String).fill_null("")
+        if self.tokenizer is None:
+            encodings = self._bpe.encode_batch_fast(normalize(texts, self.settings).to_list(), add_special_tokens=False)
+            values = np.fromiter((number for encoding in encodings for number in encoding.ids), np.int32)
+            return Ragged(values + np.int32(len(_SPECIAL)), offsets_of([len(encoding.ids) for encoding in encodings]))
+        if self.kind == "character":
+            return self.tokenizer.encode(texts)
+        return self.tokenizer.encode_tokens(texts.str.extract_all(_PATTERNS[self.kind]))
+
     def unknown(self, text: str) -> list[str]:
         """The parts of a text that the vocabulary lacks, each once, in their order."""
         if self.tokenizer is None:
             return []
-        parts = list(normalize(series([text]), self.settings)[0]) if self.kind == "character" else _cut(text, self.kind)[0].to_list()
         numbers = self.encode(text)
-        return list(dict.fromkeys(part for part, number in zip(parts, numbers, strict=True) if number == UNKNOWN))
+        return list(dict.fromkeys(part for part, number in zip(self.parts(text), numbers, strict=True) if number == UNKNOWN))
 
     def decoder(self) -> Decoder:
         """Tokens to text, one by one."""
         return Decoder(self)
 
-    def decode(self, numbers: Sequence[int] | npt.NDArray[np.int32]) -> str:
-        """The text of tokens; for characters and byte-pair pieces the one they were encoded from."""
-        decoder = self.decoder()
-        return "".join(decoder.text(int(number)) for number in numbers) + decoder.end()
+    def decode(self, numbers: Sequence[int] | npt.NDArray[np.int32], *, replaced: Mapping[int, str] | None = None) -> str:
+        """The text of tokens; for characters and byte-pair pieces the one they were encoded from.
+
+        Args:
+            numbers: of the tokens.
+            replaced: by its place, what stands for a token instead; of characters and words only.
+        """
+        decoder, instead = self.decoder(), replaced or {}
+        return "".join(decoder.text(int(number), instead.get(place)) for place, number in enumerate(numbers)) + decoder.end()
+
+    def parts(self, text: str) -> list[str]:
+        """The tokens of a text as it has them, known or not; bytes that are no whole character as U+FFFD."""
+        if self.tokenizer is None:
+            return [self.surface(int(number)) for number in self.encode_rows(series([text])).values]
+        return list(normalize(series([text]), self.settings)[0]) if self.kind == "character" else _cut(text, self.kind)[0].to_list()
 
     @property
     def exact(self) -> bool:
@@ -223,12 +245,19 @@ class Decoder:
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
         self._before = LINE_END
 
-    def text(self, number: int) -> str:
-        """What a token adds; nothing while it ends inside a character of several bytes."""
+    def text(self, number: int, instead: str | None = None) -> str:
+        """What a token adds; nothing while it ends inside a character of several bytes.
+
+        Args:
+            number: of the token.
+            instead: a character or word that stands for it.
+        """
         codec = self._codec
         if codec.tokenizer is None:
             return "" if number < len(_SPECIAL) else self._bytes.decode(codec.piece_bytes[number - len(_SPECIAL)])
-        token = codec.tokenizer.tokens[number]
+        token = codec.tokenizer.tokens[number] if instead is None else instead
+        if instead is not None and codec.kind == "character":
+            return instead
         if codec.kind == "character":
             return token if number > UNKNOWN else REPLACEMENT if number == UNKNOWN else ""
         joined = token if self._joins(token) else f" {token}"

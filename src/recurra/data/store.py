@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from recurra.errors import DataError
 
-__all__ = ["Array", "Columns", "Ragged", "Rows", "Store", "StoreWriter", "join_rows", "take_rows"]
+__all__ = ["Array", "Columns", "Ragged", "Rows", "Store", "StoreWriter", "join_rows", "offsets_of", "take_rows"]
 
 Array = npt.NDArray[Any]
 FORMAT = 1

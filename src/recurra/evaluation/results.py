@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["MAIN_METRIC", "ErrorExample", "Result", "Task"]
 
-Task = Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "token", "several"]
+Task = Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "token", "several", "translate"]
 
 MAIN_METRIC: Mapping[Task, str] = {
     "classify": "accuracy",
@@ -20,6 +20,7 @@ MAIN_METRIC: Mapping[Task, str] = {
     "tag": "f1",
     "token": "token_accuracy",
     "several": "score",
+    "translate": "bleu",
 }
 """The metric that headlines a task, selects its model and decides whether the network pays."""
 

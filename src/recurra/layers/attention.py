@@ -36,12 +36,12 @@ class Attended(NamedTuple):
     """What came of attending.
 
     Attributes:
-        context: (B, E) the weighted mean of the values; zero where a row has none.
-        weights: (B, S), of sum one over the real steps.
+        context: (B, E) the weighted mean of the values; zero where a row has none. Of N queries a row, (B, N, E).
+        weights: (B, S), of sum one over the real steps. Of N queries a row, (B, N, S).
     """
 
-    context: Float[Tensor, "B E"]
-    weights: Float[Tensor, "B S"]
+    context: Float[Tensor, "B *N E"]
+    weights: Float[Tensor, "B *N S"]
 
 
 class Attention(nn.Module):
@@ -109,18 +109,23 @@ class Attention(nn.Module):
         Raises:
             SettingsError: coverage is given to a layer that was made without.
         """
-        scores = self._scores(self.query(query), memory.keys, coverage).masked_fill(~memory.real, -torch.inf)
-        nothing = ~memory.real.any(1, keepdim=True)
-        weights = scores.masked_fill(nothing, 0.0).softmax(1).masked_fill(~memory.real, 0.0)
-        context = torch.einsum("bs,bse->be", weights, memory.values)
-        return Attended(context, weights)
+        attended = self.many(query[:, None], memory, None if coverage is None else coverage[:, None])
+        return Attended(attended.context[:, 0], attended.weights[:, 0])
+
+    def many(self, queries: Float[Tensor, "B N Q"], memory: AttentionMemory, coverage: Float[Tensor, "B N S"] | None = None) -> Attended:
+        """Attend with several queries a row at once: all steps of a decoder, or all hypotheses of a search. See `forward`."""
+        real = memory.real[:, None]
+        scores = self._scores(self.query(queries), memory.keys, coverage).masked_fill(~real, -torch.inf)
+        nothing = ~real.any(2, keepdim=True)
+        weights = scores.masked_fill(nothing, 0.0).softmax(2).masked_fill(~real, 0.0)
+        return Attended(torch.bmm(weights, memory.values), weights)
 
     def _scores(self, query: Tensor, keys: Tensor, coverage: Tensor | None) -> Tensor:
         if coverage is not None and self.covered is None:
             raise SettingsError("This attention was made without coverage: make it with coverage=True.")
         if self.energy is None:
-            return torch.einsum("bk,bsk->bs", query, keys) * self.scale
-        summed = keys + query[:, None]
+            return torch.bmm(query, keys.transpose(1, 2)) * self.scale
+        summed = keys[:, None] + query[:, :, None]
         if self.covered is not None and coverage is not None:
             summed = summed + self.covered(coverage[..., None])
         scores: Tensor = self.energy(summed.tanh())[..., 0]

@@ -15,6 +15,7 @@ from recurra.model.language.model import LanguageModel
 from recurra.model.model import Model
 from recurra.model.recommend.model import Recommender
 from recurra.model.trained import TrainedModel
+from recurra.model.translate.model import Translator
 
 __all__ = ["load"]
 
@@ -25,6 +26,7 @@ MODELS: dict[str, type[TrainedModel]] = {
     "forecast": Forecaster,
     "language": LanguageModel,
     "recommend": Recommender,
+    "translate": Translator,
 }
 """What a folder of each task holds."""
 

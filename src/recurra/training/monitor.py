@@ -19,6 +19,8 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "recall": True,
     "token_accuracy": True,
     "row_accuracy": True,
+    "bleu": True,
+    "chrf": True,
     "micro_f1": True,
     "macro_f1": True,
     "weighted_f1": True,

@@ -19,6 +19,7 @@ from recurra.training.language.job import LanguageJob
 from recurra.training.output import check_output
 from recurra.training.recommend.job import RecommendJob
 from recurra.training.tables.job import TableJob
+from recurra.training.translate.job import TranslateJob
 
 __all__ = ["plan", "print_line", "train"]
 
@@ -40,6 +41,7 @@ JOBS: dict[str, type[Job[Any, Any]]] = {
     "language": LanguageJob,
     "forecast": ForecastJob,
     "recommend": RecommendJob,
+    "translate": TranslateJob,
 }
 """What trains each task."""
 

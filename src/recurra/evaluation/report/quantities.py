@@ -83,7 +83,7 @@ METRICS: Mapping[str, Metric] = {
     "f1": Metric("F1", True, True, "of spans; one is right when start, end and kind are right, as conlleval counts"),
     "precision": Metric("Precision", True, True, "predicted spans that are right"),
     "recall": Metric("Recall", True, True, "true spans that are found"),
-    "token_accuracy": Metric("Token accuracy", True, True, "tokens whose tag is right"),
+    "token_accuracy": Metric("Token accuracy", True, True, "tokens whose tag is right; of a text, known the tokens before them"),
     "unknown_tags": Metric("Tags not in training", False, False, "tokens whose true tag is of a kind that no training row has"),
     "row_accuracy": Metric("Row accuracy", True, True, "rows with every tag right"),
     "in_scope_accuracy": Metric("In-scope accuracy", True, True, "rows of the classes that are given theirs, and not refused"),
@@ -91,6 +91,10 @@ METRICS: Mapping[str, Metric] = {
     "out_of_scope_precision": Metric("Out-of-scope precision", True, True, "rows told to be of no class that are so"),
     "score": Metric("Score", True, True, "mean over the targets of accuracy, micro F1, span F1 or R²"),
     "all_right": Metric("All right", True, True, "rows in which every target is right"),
+    "bleu": Metric("BLEU", False, True, "n-grams shared with the reference, 0 to 100, as sacreBLEU counts them", 2),
+    "chrf": Metric("chrF", False, True, "n-grams of characters shared with the reference, 0 to 100", 2),
+    "exact_match": Metric("Exact matches", True, True, "texts that equal their reference"),
+    "length_ratio": Metric("Length ratio", False, True, "words written over words of the references; 1 is best", 3),
     "r2": Metric("R²", False, True, "share of the variance explained"),
 }
 
@@ -126,6 +130,8 @@ BASELINES: Mapping[str, Baseline] = {
     "window_linear": Baseline("Window linear", "the linear tagger"),
     "ngrams": Baseline("n-grams", "the n-gram model"),
     "unigram": Baseline("Unigram", "the unigram"),
+    "copy": Baseline("Copy", "a copy of the source"),
+    "nearest": Baseline("Nearest source", "the target of the nearest source"),
     "popularity": Baseline("Popularity", "what is popular"),
     "markov": Baseline("Markov chain", "the Markov chain"),
     "item_neighbours": Baseline("Item-kNN", "item-kNN"),

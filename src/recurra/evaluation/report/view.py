@@ -127,6 +127,7 @@ def _lead(report: Report) -> str:
         "tag": "Tags of",
         "token": "Tags of",
         "several": "Several targets:",
+        "translate": "Text to text,",
     }[report.task]
     parts = [f"{what} “{report.target}”", report.summary]
     return " · ".join(part for part in parts if part)

@@ -1,0 +1,1 @@
+"""What stands beside a model of text to text: its baselines."""

@@ -1,0 +1,104 @@
+"""The tokens of another text: attention over the source after the decoder, and the softmax over the vocabulary."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from recurra.config import Settings
+from recurra.layers import Attention, AttentionMemory, StepDropout
+from recurra.layers.linear_cross_entropy import linear_cross_entropy
+from recurra.shapes import Float, Int, Tensor
+
+__all__ = ["Read", "TranslateHead"]
+
+
+class Read(nn.Module):
+    r"""What a step of the decoder makes of the source: \(a_t = \tanh(W [h_t; c_t])\), where c_t is what it attends to.
+
+    Source: Luong et al. 2015, section 3, equation 5.
+
+    Args:
+        decoder_size: D, features of a step of the decoder.
+        source_size: E, features of a step of the source.
+        settings: of the run.
+    """
+
+    def __init__(self, decoder_size: int, source_size: int, settings: Settings) -> None:
+        super().__init__()
+        chosen = settings.translate
+        self.attention = Attention(
+            decoder_size,
+            source_size,
+            decoder_size if chosen.attention_size == "auto" else chosen.attention_size,
+            score=chosen.attention,
+            coverage=chosen.coverage,
+        )
+        self.combine = nn.Linear(decoder_size + source_size, settings.embedding.size, bias=False)
+
+    def forward(
+        self, steps: Float[Tensor, "B N D"], memory: AttentionMemory, coverage: Float[Tensor, "B N S"] | None = None
+    ) -> tuple[Float[Tensor, "B N F"], Float[Tensor, "B N S"]]:
+        """The steps with what they attend to, and the weights of the attention.
+
+        Args:
+            steps: of the decoder; N of each source.
+            memory: of `attention.prepare`.
+            coverage: sums of the weights so far, where the attention takes them.
+        """
+        attended = self.attention.many(steps, memory, coverage)
+        read: Tensor = self.combine(torch.cat([steps, attended.context], 2)).tanh()
+        return read, attended.weights
+
+
+class TranslateHead(nn.Module):
+    r"""From what a step of the decoder made of the source to the probabilities of the next token: \(\mathrm{softmax}(V a_t + b)\).
+
+    V holds the vectors that tokens are read by when they are tied. Padding and the token that begins a text have no probability. The
+    loss of a batch is the mean cross-entropy of its tokens, with label smoothing (Szegedy et al. 2016, section 7) where it is set.
+
+    Args:
+        vocabulary_size: tokens that are written: all but padding and the one that begins a text.
+        settings: of the run.
+    """
+
+    task: ClassVar[str] = "translate"
+    monitor: ClassVar[str] = "bleu"
+
+    def __init__(self, vocabulary_size: int, settings: Settings) -> None:
+        super().__init__()
+        self.smoothing = settings.head.label_smoothing
+        self.dropout = StepDropout(settings.head.dropout)
+        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+        self.output = None if settings.translate.tied else nn.Linear(settings.embedding.size, vocabulary_size, bias=False)
+
+    def logits(self, read: Float[Tensor, "*N F"], vectors: Float[Tensor, "V F"]) -> Float[Tensor, "*N C"]:
+        """Of the tokens 1 to C, in their order.
+
+        Args:
+            read: of `Read`.
+            vectors: that tokens are read by, row 0 the padding and the last one the token that begins a text.
+        """
+        return nn.functional.linear(self.dropout(read), self._weight(vectors), self.bias)
+
+    def _weight(self, vectors: Tensor) -> Tensor:
+        return vectors[1 : len(self.bias) + 1] if self.output is None else self.output.weight
+
+    def scores(self, read: Float[Tensor, "N F"], vectors: Float[Tensor, "V F"]) -> Float[Tensor, "N C+1"]:
+        """Logits by the number of the token, minus infinity for the padding: what decoding asks for."""
+        logits = self.logits(read, vectors)
+        return torch.cat([logits.new_full((len(logits), 1), -torch.inf), logits], 1)
+
+    def losses(
+        self, read: Float[Tensor, "N F"], answers: Int[Tensor, " N"], vectors: Float[Tensor, "V F"]
+    ) -> tuple[Float[Tensor, " N"], Int[Tensor, " N"]]:
+        """Minus the log-probability of each answer, and the most probable token in its place."""
+        logits = self.logits(read, vectors)
+        return nn.functional.cross_entropy(logits, answers - 1, reduction="none"), logits.argmax(1) + 1
+
+    def loss(self, read: Float[Tensor, "N F"], answers: Int[Tensor, " N"], vectors: Float[Tensor, "V F"]) -> Float[Tensor, ""]:
+        """The mean, in training with label smoothing; the scores are never in memory as a whole."""
+        smoothing = self.smoothing if self.training else 0.0
+        return linear_cross_entropy(self.dropout(read), self._weight(vectors), self.bias, answers - 1, smoothing=smoothing)

@@ -1,0 +1,1 @@
+"""A training of text to text."""
