@@ -26,7 +26,7 @@ def train(
     join: Annotated[list[str] | None, Parameter(negative=())] = None,
     on_error: Literal["fail", "skip"] | None = None,
     group: str | None = None,
-    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several", "translate"] | None = None,
+    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several", "translate", "answer"] | None = None,
     text: str | None = None,
     source: str | None = None,
     session: str | None = None,
@@ -75,7 +75,7 @@ def train(
         Column that orders the rows in time: the latest are held out. For a recommendation: when a click was.
     task
         What the model does; inferred from the target when not given. language: the next token of a text. tag: a tag a token.
-        several: a head for each of several targets. translate: another text.
+        several: a head for each of several targets. translate: another text. answer: the span of a text that answers a question.
     text
         For a language model: the text column of a table; its only one when not given.
     source

@@ -7,6 +7,7 @@ Unknown keys are errors with the nearest name. This room knows no other room but
 
 from __future__ import annotations
 
+from recurra.config.answer import AnswerSettings
 from recurra.config.forecast import ForecastSettings
 from recurra.config.group import ColumnType
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
@@ -24,6 +25,7 @@ from recurra.config.transfer import TransferSettings
 from recurra.config.translate import TranslateSettings
 
 __all__ = [
+    "AnswerSettings",
     "AugmentationSettings",
     "ColumnType",
     "DataSettings",

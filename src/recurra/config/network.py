@@ -74,11 +74,11 @@ class EncoderSettings(Group):
 class HeadSettings(Group):
     """What the model puts out."""
 
-    task: Literal["auto", "classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several", "translate"] = "auto"
+    task: Literal["auto", "classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several", "translate", "answer"] = "auto"
     """classify: one class. labels: several at once. regress: a number. forecast: the next steps of series. recommend: the next item
     of a session. language: the next token of a text. tag: one tag a token. several: a head for each of several targets. translate:
-    another text. auto: inferred from the target and shown; forecast, language, recommend, tag, several or translate where a setting of
-    that group is given."""
+    another text. answer: the span of a text that answers a question. auto: inferred from the target and shown; forecast, language,
+    recommend, tag, several, translate or answer where a setting of that group is given."""
     hidden_size: Annotated[int, Field(ge=0)] = 0
     """Units of a hidden layer before the output; 0 for none."""
     dropout: Probability = 0.5

@@ -22,6 +22,10 @@ __all__ = ["load_settings", "parse_assignment", "saved_settings"]
 
 _AS_WRITTEN = (
     "target",
+    "answer.question",
+    "answer.context",
+    "answer.span",
+    "answer.no_answer",
     "data.types",
     "data.join",
     "data.columns",

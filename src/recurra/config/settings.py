@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
+from recurra.config.answer import AnswerSettings
 from recurra.config.forecast import ForecastSettings
 from recurra.config.group import Group, Text
 from recurra.config.inputs import AugmentationSettings, DataSettings, EmbeddingSettings, TextSettings
@@ -44,6 +45,7 @@ class Settings(Group):
     several: SeveralSettings = SeveralSettings()
     transfer: TransferSettings = TransferSettings()
     translate: TranslateSettings = TranslateSettings()
+    answer: AnswerSettings = AnswerSettings()
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recurra.config.answer import ANSWER_DEFAULTS, ANSWER_UNUSED
 from recurra.config.forecast import FORECAST_DEFAULTS, FORECAST_UNUSED
 from recurra.config.language import LANGUAGE_DEFAULTS, LANGUAGE_UNUSED
 from recurra.config.recommend import RECOMMEND_DEFAULTS, RECOMMEND_UNUSED
@@ -18,6 +19,7 @@ from recurra.errors import SettingsError
 __all__ = ["TASK_DEFAULTS", "UNUSED_SETTINGS", "defaults_of", "settle_targets", "target_settings", "task_of"]
 
 TASK_DEFAULTS: dict[str, dict[str, Any]] = {
+    "answer": ANSWER_DEFAULTS,
     "forecast": FORECAST_DEFAULTS,
     "language": LANGUAGE_DEFAULTS,
     "recommend": RECOMMEND_DEFAULTS,
@@ -27,14 +29,15 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """By task, settings that replace the defaults of their groups."""
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
-    "classify": ("forecast", "language", "recommend", "several", "tag", "translate"),
-    **dict.fromkeys(("labels", "regress"), ("forecast", "language", "out_of_scope", "recommend", "several", "tag", "translate")),
-    "forecast": (*FORECAST_UNUSED, "language", "out_of_scope", "recommend", "several", "tag", "transfer", "translate"),
-    "language": (*LANGUAGE_UNUSED, "out_of_scope", "several", "tag", "translate"),
-    "recommend": (*RECOMMEND_UNUSED, "language", "out_of_scope", "several", "tag", "transfer", "translate"),
-    "several": (*SEVERAL_UNUSED, "translate"),
-    "tag": (*TAG_UNUSED, "out_of_scope", "several", "translate"),
-    "translate": TRANSLATE_UNUSED,
+    "answer": (*ANSWER_UNUSED, "out_of_scope", "several", "transfer", "translate"),
+    "classify": ("answer", "forecast", "language", "recommend", "several", "tag", "translate"),
+    **dict.fromkeys(("labels", "regress"), ("answer", "forecast", "language", "out_of_scope", "recommend", "several", "tag", "translate")),
+    "forecast": (*FORECAST_UNUSED, "answer", "language", "out_of_scope", "recommend", "several", "tag", "transfer", "translate"),
+    "language": (*LANGUAGE_UNUSED, "answer", "out_of_scope", "several", "tag", "translate"),
+    "recommend": (*RECOMMEND_UNUSED, "answer", "language", "out_of_scope", "several", "tag", "transfer", "translate"),
+    "several": (*SEVERAL_UNUSED, "answer", "translate"),
+    "tag": (*TAG_UNUSED, "answer", "out_of_scope", "several", "translate"),
+    "translate": (*TRANSLATE_UNUSED, "answer"),
 }
 """By task, settings and groups of them that it does not read; any other value there than the default is refused."""
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["MAIN_METRIC", "ErrorExample", "Result", "Task"]
 
-Task = Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "token", "several", "translate"]
+Task = Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "token", "several", "translate", "answer"]
 
 MAIN_METRIC: Mapping[Task, str] = {
     "classify": "accuracy",
@@ -19,6 +19,7 @@ MAIN_METRIC: Mapping[Task, str] = {
     "recommend": "recall_at_20",
     "tag": "f1",
     "token": "token_accuracy",
+    "answer": "f1",
     "several": "score",
     "translate": "bleu",
 }

@@ -9,6 +9,7 @@ import torch
 from recurra.config import saved_settings
 from recurra.errors import ModelFolderError, SettingsError
 from recurra.heads import OUTPUTS
+from recurra.model.answer.model import Answerer
 from recurra.model.folder import read_folder
 from recurra.model.forecast.forecaster import Forecaster
 from recurra.model.language.model import LanguageModel
@@ -23,6 +24,7 @@ HUB = "hf://"
 """Prefix of a model folder on the Hugging Face hub."""
 MODELS: dict[str, type[TrainedModel]] = {
     **dict.fromkeys(OUTPUTS, Model),
+    "answer": Answerer,
     "forecast": Forecaster,
     "language": LanguageModel,
     "recommend": Recommender,

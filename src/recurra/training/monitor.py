@@ -15,6 +15,7 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "all_right": True,
     "accuracy": True,
     "f1": True,
+    "exact_match": True,
     "precision": True,
     "recall": True,
     "token_accuracy": True,

@@ -12,6 +12,7 @@ from recurra.config import Settings, load_settings, target_settings
 from recurra.data.hub import HUB_DATA_SETS
 from recurra.errors import SettingsError
 from recurra.model.trained import TrainedModel
+from recurra.training.answer.job import AnswerJob
 from recurra.training.devices import process_rank
 from recurra.training.forecast.job import ForecastJob
 from recurra.training.job import Job, Show
@@ -38,6 +39,7 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
 """What is set for data known by name, where the user sets nothing else."""
 JOBS: dict[str, type[Job[Any, Any]]] = {
     **dict.fromkeys(("auto", "classify", "labels", "regress", "tag", "several"), TableJob),
+    "answer": AnswerJob,
     "language": LanguageJob,
     "forecast": ForecastJob,
     "recommend": RecommendJob,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from recurra.evaluation.report.content import (
+    AnswerExample,
+    AnswerResults,
     ClassResults,
     ColumnSummary,
     DataSummary,
@@ -21,6 +23,8 @@ from recurra.evaluation.report.page import render_report, write_report
 from recurra.evaluation.results import ErrorExample, Result
 
 __all__ = [
+    "AnswerExample",
+    "AnswerResults",
     "ClassResults",
     "ColumnSummary",
     "DataSummary",

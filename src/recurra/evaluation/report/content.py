@@ -12,6 +12,8 @@ from recurra.evaluation.forecast.windows import ForecastWindow
 from recurra.evaluation.results import ErrorExample, Result, Task
 
 __all__ = [
+    "AnswerExample",
+    "AnswerResults",
     "ClassResults",
     "ColumnSummary",
     "DataSummary",
@@ -215,6 +217,42 @@ class TagResults:
 
 
 @dataclass(frozen=True)
+class AnswerExample:
+    """A question that was answered.
+
+    Attributes:
+        place: where it stands.
+        question: what was asked.
+        context: the text.
+        given: characters of the answer given; None where none was.
+        references: characters of the right answers.
+        probability: of the answer given.
+        f1: of the answer given.
+    """
+
+    place: str
+    question: str
+    context: str
+    given: tuple[int, int] | None
+    references: Sequence[tuple[int, int]]
+    probability: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class AnswerResults:
+    """What a model of answers did.
+
+    Attributes:
+        examples: questions drawn at random.
+        by_question: mean F1 by the first word of the question: records {"model", "group", "order", "value", "count"}.
+    """
+
+    examples: Sequence[AnswerExample] = ()
+    by_question: Sequence[Mapping[str, str | float]] = ()
+
+
+@dataclass(frozen=True)
 class LanguageResults:
     """What a language model did, beside its n-grams.
 
@@ -270,7 +308,8 @@ class Report:
     data: DataSummary = field(default_factory=DataSummary)
     training: Training = field(default_factory=Training)
     results: (
-        ClassResults
+        AnswerResults
+        | ClassResults
         | LabelResults
         | NumberResults
         | ForecastResults

@@ -54,7 +54,7 @@ def verdict(report: Report) -> str:
     cost = f"{called[0].upper()}{called[1:]} is simpler{f', and trains in {duration(rival.seconds)}' if rival.seconds is not None else ''}."
     if report.comparison is None:
         return _unpaired(report, rival, name, cost)
-    gain = _gain(report.comparison, {"recommend": "sessions", "forecast": "windows"}.get(report.task, "rows"))
+    gain = _gain(report.comparison, {"recommend": "sessions", "forecast": "windows", "answer": "questions"}.get(report.task, "rows"))
     if report.comparison.verdict == "better":
         return f"The recurrent network pays: {gain}."
     if report.comparison.verdict == "worse":

@@ -14,6 +14,7 @@ import numpy as np
 from recurra.evaluation import charts
 from recurra.evaluation.charts.theme import shorten
 from recurra.evaluation.report import prose
+from recurra.evaluation.report.answers import answer_view
 from recurra.evaluation.report.content import (
     ClassResults,
     ForecastResults,
@@ -39,6 +40,7 @@ _FEW_CLASSES = 30
 _SECTIONS = {
     "losses": "Loss by token",
     "samples": "Samples",
+    "answers": "Answers",
     "heads": "By target",
     "ranking": "Ranking",
     "catalogue": "Catalogue",
@@ -59,7 +61,7 @@ _SECTIONS = {
     "timings": "Time",
     "settings": "Settings",
 }
-_ROWS = {"recommend": "clicks", "forecast": "windows", "language": "tokens"}
+_ROWS = {"recommend": "clicks", "forecast": "windows", "language": "tokens", "answer": "questions"}
 """What is measured one by one, where it is not a row."""
 
 
@@ -73,7 +75,7 @@ _ERRORS_TEXT = {
 def page_view(report: Report) -> dict[str, Any]:
     """All that the template shows, ready to print; a section whose parts are all empty is left out of `shown`."""
     view: dict[str, Any] = {"charts": {}, "title": report.title, "lead": _lead(report)}
-    for part in (_result, _data, _training, forecast_view, ranking_view, text_view, _details, _errors, _run):
+    for part in (_result, _data, _training, forecast_view, ranking_view, text_view, answer_view, _details, _errors, _run):
         found = part(report)
         view["charts"] |= found.pop("charts", {})
         view |= found
@@ -101,6 +103,7 @@ def _is_shown(key: str, view: Mapping[str, Any]) -> bool:
             "worst": forecasts["worst"],
             "losses": drawn["by_frequency"] or drawn["by_place"],
             "samples": view["samples"],
+            "answers": view["answers"],
             "heads": view["heads"],
             "ranking": drawn["recall"] or drawn["by_known"],
             "catalogue": drawn["shares"] or drawn["by_clicked"],
@@ -126,6 +129,7 @@ def _lead(report: Report) -> str:
         "forecast": "Forecast of",
         "tag": "Tags of",
         "token": "Tags of",
+        "answer": "Answers of",
         "several": "Several targets:",
         "translate": "Text to text,",
     }[report.task]

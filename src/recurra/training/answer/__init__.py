@@ -1,0 +1,1 @@
+"""Training of answers: prepare, batches of windows from length buckets, results."""
