@@ -118,7 +118,8 @@ def test_every_metric_has_its_label() -> None:
     import numpy as np
 
     from recurra.data.store import Ragged
-    from recurra.metrics import classification_metrics, forecast_metrics, label_metrics, regression_metrics
+    from recurra.metrics.answers import answer_metrics
+from recurra.metrics import classification_metrics, forecast_metrics, label_metrics, regression_metrics
     from recurra.metrics.language import token_metrics
     from recurra.metrics.ranking import rank, ranking_metrics
     from recurra.metrics.spans import span_metrics
@@ -136,6 +137,7 @@ def test_every_metric_has_its_label() -> None:
     ranking = rank(square[:3], np.array([1, 1, 2]), sessions=np.arange(3), seen=seen, top=2)
     ranked = set(ranking_metrics(ranking, at=(2,), popularity=np.arange(4)))
     found |= set(span_metrics(np.array([[1, 1, 1]]), np.array([[1, 1]])))
+    found |= set(answer_metrics(["one", ""], [["one"], []]))
     found |= set(token_metrics(np.ones(2), np.ones(2, int), characters=2))
     elsewhere = {
         "answer_popularity",
