@@ -118,8 +118,8 @@ def test_every_metric_has_its_label() -> None:
     import numpy as np
 
     from recurra.data.store import Ragged
+    from recurra.metrics import classification_metrics, forecast_metrics, label_metrics, regression_metrics
     from recurra.metrics.answers import answer_metrics
-from recurra.metrics import classification_metrics, forecast_metrics, label_metrics, regression_metrics
     from recurra.metrics.language import token_metrics
     from recurra.metrics.ranking import rank, ranking_metrics
     from recurra.metrics.spans import span_metrics

@@ -26,7 +26,8 @@ def train(
     join: Annotated[list[str] | None, Parameter(negative=())] = None,
     on_error: Literal["fail", "skip"] | None = None,
     group: str | None = None,
-    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several", "translate", "answer"] | None = None,
+    task: Literal["classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several", "translate", "answer"]
+    | None = None,
     text: str | None = None,
     source: str | None = None,
     session: str | None = None,

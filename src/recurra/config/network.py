@@ -74,7 +74,9 @@ class EncoderSettings(Group):
 class HeadSettings(Group):
     """What the model puts out."""
 
-    task: Literal["auto", "classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several", "translate", "answer"] = "auto"
+    task: Literal["auto", "classify", "labels", "regress", "forecast", "language", "recommend", "tag", "several", "translate", "answer"] = (
+        "auto"
+    )
     """classify: one class. labels: several at once. regress: a number. forecast: the next steps of series. recommend: the next item
     of a session. language: the next token of a text. tag: one tag a token. several: a head for each of several targets. translate:
     another text. answer: the span of a text that answers a question. auto: inferred from the target and shown; forecast, language,

@@ -81,7 +81,6 @@ METRICS: Mapping[str, Metric] = {
     "crps": Metric("CRPS", False, False, "continuous ranked probability score, in the target’s unit"),
     "answer_popularity": Metric("Popularity of the answers", True, True, "mean percentile of the items that came next"),
     "f1": Metric("F1", True, True, "of spans; one is right when start, end and kind are right, as conlleval counts"),
-    "exact_match": Metric("Exact match", True, True, "answers that are a reference, but for case, signs, articles and blanks"),
     "answered_f1": Metric("F1 where there is an answer", True, True, "over the questions that have one"),
     "answered_exact_match": Metric("Exact match where there is an answer", True, True, "over the questions that have one"),
     "unanswered_accuracy": Metric("Told that there is none", True, True, "of the questions that have no answer"),
@@ -97,7 +96,9 @@ METRICS: Mapping[str, Metric] = {
     "all_right": Metric("All right", True, True, "rows in which every target is right"),
     "bleu": Metric("BLEU", False, True, "n-grams shared with the reference, 0 to 100, as sacreBLEU counts them", 2),
     "chrf": Metric("chrF", False, True, "n-grams of characters shared with the reference, 0 to 100", 2),
-    "exact_match": Metric("Exact matches", True, True, "texts that equal their reference"),
+    "exact_match": Metric(
+        "Exact matches", True, True, "texts that equal a reference; of answers, but for case, signs, articles and blanks"
+    ),
     "length_ratio": Metric("Length ratio", False, True, "words written over words of the references; 1 is best", 3),
     "r2": Metric("R²", False, True, "share of the variance explained"),
 }
