@@ -16,6 +16,7 @@ from recurra.config.network import EncoderSettings, HeadSettings
 from recurra.config.out_of_scope import OutOfScopeSettings
 from recurra.config.reading import load_settings, parse_assignment, saved_settings
 from recurra.config.recommend import RecommendSettings
+from recurra.config.semi_supervised import SemiSupervisedSettings
 from recurra.config.settings import Settings
 from recurra.config.several import SeveralSettings
 from recurra.config.tag import TagSettings
@@ -40,6 +41,7 @@ __all__ = [
     "OutOfScopeSettings",
     "RecommendSettings",
     "ScheduleSettings",
+    "SemiSupervisedSettings",
     "Settings",
     "SeveralSettings",
     "TagSettings",

@@ -28,8 +28,8 @@ class DataSettings(Group):
     """Share of the rows held out to select the model, when no validation file is given."""
     test_share: Share = 0.1
     """Share of the rows held out to measure the model, when no test file is given."""
-    missing_targets: Literal["drop", "fail"] = "drop"
-    """What happens to rows without a target: left out and counted, or an error."""
+    missing_targets: Literal["drop", "fail", "unlabelled"] = "drop"
+    """What happens to rows without a target: left out and counted, an error, or learnt from without one (see `semi_supervised`)."""
     ignore_labels: list[Text] = []
     """Rows with one of these labels are left out of training and evaluation (by class), or the label is not learnt (several labels)."""
     label_separator: Text = ","

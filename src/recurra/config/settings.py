@@ -12,6 +12,7 @@ from recurra.config.language import LanguageSettings
 from recurra.config.network import EncoderSettings, HeadSettings
 from recurra.config.out_of_scope import OutOfScopeSettings
 from recurra.config.recommend import RecommendSettings
+from recurra.config.semi_supervised import SemiSupervisedSettings
 from recurra.config.several import SeveralSettings
 from recurra.config.tag import TagSettings
 from recurra.config.training import EvaluationSettings, LoggingSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
@@ -46,6 +47,7 @@ class Settings(Group):
     transfer: TransferSettings = TransferSettings()
     translate: TranslateSettings = TranslateSettings()
     answer: AnswerSettings = AnswerSettings()
+    semi_supervised: SemiSupervisedSettings = SemiSupervisedSettings()
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
@@ -56,5 +58,10 @@ class Settings(Group):
         if self.target is not None and self.several.targets:
             raise ValueError(
                 f"target ({self.target}) and several.targets ({', '.join(self.several.targets)}) both say what is predicted: give one of them"
+            )
+        if self.data.missing_targets == "unlabelled" and not self.semi_supervised.active:
+            raise ValueError(
+                "data.missing_targets=unlabelled learns from rows without a target: say how much, with semi_supervised.virtual_adversarial=1 and "
+                "semi_supervised.entropy=1, or leave it out"
             )
         return self

@@ -29,15 +29,29 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """By task, settings that replace the defaults of their groups."""
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
-    "answer": (*ANSWER_UNUSED, "out_of_scope", "several", "transfer", "translate"),
+    "answer": (*ANSWER_UNUSED, "out_of_scope", "several", "transfer", "translate", "semi_supervised"),
     "classify": ("answer", "forecast", "language", "recommend", "several", "tag", "translate"),
-    **dict.fromkeys(("labels", "regress"), ("answer", "forecast", "language", "out_of_scope", "recommend", "several", "tag", "translate")),
-    "forecast": (*FORECAST_UNUSED, "answer", "language", "out_of_scope", "recommend", "several", "tag", "transfer", "translate"),
-    "language": (*LANGUAGE_UNUSED, "answer", "out_of_scope", "several", "tag", "translate"),
-    "recommend": (*RECOMMEND_UNUSED, "answer", "language", "out_of_scope", "several", "tag", "transfer", "translate"),
-    "several": (*SEVERAL_UNUSED, "answer", "translate"),
-    "tag": (*TAG_UNUSED, "answer", "out_of_scope", "several", "translate"),
-    "translate": (*TRANSLATE_UNUSED, "answer"),
+    **dict.fromkeys(
+        ("labels", "regress"),
+        ("answer", "forecast", "language", "out_of_scope", "recommend", "several", "tag", "translate", "semi_supervised"),
+    ),
+    "forecast": (
+        *FORECAST_UNUSED,
+        "answer",
+        "language",
+        "out_of_scope",
+        "recommend",
+        "several",
+        "tag",
+        "transfer",
+        "translate",
+        "semi_supervised",
+    ),
+    "language": (*LANGUAGE_UNUSED, "answer", "out_of_scope", "several", "tag", "translate", "semi_supervised"),
+    "recommend": (*RECOMMEND_UNUSED, "answer", "language", "out_of_scope", "several", "tag", "transfer", "translate", "semi_supervised"),
+    "several": (*SEVERAL_UNUSED, "answer", "translate", "semi_supervised"),
+    "tag": (*TAG_UNUSED, "answer", "out_of_scope", "several", "translate", "semi_supervised"),
+    "translate": (*TRANSLATE_UNUSED, "answer", "semi_supervised"),
 }
 """By task, settings and groups of them that it does not read; any other value there than the default is refused."""
 

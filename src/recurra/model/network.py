@@ -20,6 +20,7 @@ from recurra.errors import DataError, SettingsError
 from recurra.features import Feature
 from recurra.heads import Head, Output
 from recurra.layers import Initialization, Regularization, Stack, build_pooling
+from recurra.model.smoothness import Shifts, entropy, noise_state, restore_noise, virtual_adversarial_loss
 from recurra.shapes import Float, Tensor
 
 __all__ = ["Network"]
@@ -58,6 +59,8 @@ class Network(nn.Module):
         self.encoders = nn.ModuleDict()
         self.poolings = nn.ModuleDict()
         self._shared = settings.encoder.shared
+        self.semi_supervised = settings.semi_supervised
+        self._noise: list[Tensor] = []
         self._stepped = [name for name in self.sequence_names if any(each.steps == name for each in head.heads)]
         sizes = {name: _size(self.embeddings[_key(name)]) for name in self.static_names}
         step_sizes = {}
@@ -89,20 +92,27 @@ class Network(nn.Module):
             )
         return stack
 
-    def forward(self, batch: Batch) -> Any:
+    def forward(self, batch: Batch, shifts: Shifts | None = None) -> Any:
         """A head's outputs for a batch: for each row, or for each step of its column, beside which all other vectors stand.
+
+        Args:
+            batch: the rows.
+            shifts: by sequence feature, what is added to the vectors of its steps; see `recurra.model.smoothness`.
 
         Returns:
             The outputs of the head; of several heads, a list of theirs.
         """
+        if self.training and shifts is None and self.semi_supervised.virtual_adversarial:
+            self._noise = noise_state(self.device)
+        shifts = shifts or {}
         steps: dict[str, Tensor] = {}
         vectors: dict[str, Tensor] = {}
         for name in [name for name in self.sequence_names if name not in self._stepped]:
-            vectors[name] = self._pool(name, self._steps(name, batch.inputs[name]), batch.inputs[name])
+            vectors[name] = self._pool(name, self._steps(name, batch.inputs[name], shifts.get(name)), batch.inputs[name])
         for name in self.static_names:
             vectors[name] = self.embeddings[_key(name)](batch.inputs[name])
         for name in self._stepped:
-            steps[name] = self._steps(name, batch.inputs[name])
+            steps[name] = self._steps(name, batch.inputs[name], shifts.get(name))
             if _key(name) in self.poolings:
                 vectors[name] = self._pool(name, steps[name], batch.inputs[name])
         if isinstance(self.head, Head):
@@ -110,9 +120,12 @@ class Network(nn.Module):
         assert isinstance(self.output, nn.ModuleList)
         return [layer(_beside(head, steps, vectors)) for head, layer in zip(self.head.heads, self.output, strict=True)]
 
-    def _steps(self, name: str, sequence: Sequence | Tensor) -> Float[Tensor, "B T D"]:
+    def _steps(self, name: str, sequence: Sequence | Tensor, shift: Tensor | None = None) -> Float[Tensor, "B T D"]:
         assert isinstance(sequence, Sequence)
         embedded = self.embeddings[_key(name)](sequence)
+        if shift is not None:
+            real = embedded.detach()[sequence.mask]
+            embedded = embedded + shift * (real.square().mean().sqrt() if len(real) else 1.0)
         steps: Tensor = self.encoders[SHARED if self._shared else _key(name)](embedded, lengths=sequence.lengths)[0]
         return steps
 
@@ -122,8 +135,37 @@ class Network(nn.Module):
         return vector
 
     def loss(self, outputs: Any, batch: Batch) -> Float[Tensor, ""]:
-        """Mean loss of a batch."""
-        return self.head.batch_loss(self.output, outputs, batch)
+        """Mean loss of a batch, in training with what is learnt without labels."""
+        loss = self.head.batch_loss(self.output, outputs, batch)
+        chosen = self.semi_supervised
+        if not self.training:
+            return loss
+        if chosen.entropy:
+            loss = loss + chosen.entropy * entropy(outputs)
+        if chosen.virtual_adversarial and self.sequence_names:
+            loss = loss + chosen.virtual_adversarial * self._virtual_adversarial(outputs, batch)
+        return loss
+
+    def _virtual_adversarial(self, outputs: Tensor, batch: Batch) -> Float[Tensor, ""]:
+        """See `recurra.model.smoothness`; the noise is that of `outputs`, and goes on afterwards from where it was."""
+        noise = self._noise
+        after: list[Tensor] = []
+
+        def shifted(shifts: Shifts) -> Tensor:
+            after[:] = after or noise_state(self.device)
+            restore_noise(noise, self.device)
+            found: Tensor = self(batch, shifts)
+            return found
+
+        sizes = {name: _size(self.embeddings[_key(name)]) for name in self.sequence_names}
+        loss = virtual_adversarial_loss(shifted, outputs, batch, sizes=sizes, length=self.semi_supervised.perturbation)
+        restore_noise(after, self.device)
+        return loss
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def results(self, outputs: Any, batch: Batch) -> Rows:
         """The outputs of a batch in evaluation mode as arrays, an entry a row."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from recurra.data.augment import Augmentation
 from recurra.data.buckets import LengthBuckets
 from recurra.data.loader import Loader
@@ -9,15 +11,20 @@ from recurra.data.split import Part
 from recurra.features.text import TextFeature
 from recurra.model.inference import row_lengths
 from recurra.training.devices import process_rank
-from recurra.training.tables.prepare import Prepared
+from recurra.training.tables.prepare import UNLABELLED, Prepared
 
 __all__ = ["loaders", "train_buckets"]
+
+
+def train_rows(prepared: Prepared) -> np.ndarray:
+    """Numbers of the rows that are trained on, with and without a target."""
+    return np.flatnonzero(np.isin(prepared.parts, (Part.TRAIN, UNLABELLED)))
 
 
 def train_buckets(prepared: Prepared) -> LengthBuckets:
     """Which training rows make a batch of this process."""
     chosen = prepared.plan.settings.training
-    lengths = row_lengths(prepared.inputs)[prepared.part(Part.TRAIN)]
+    lengths = row_lengths(prepared.inputs)[train_rows(prepared)]
     return LengthBuckets(
         lengths,
         batch_size=chosen.batch_size,
@@ -37,7 +44,7 @@ def loaders(prepared: Prepared) -> tuple[Loader, Loader | None]:
         for feature in prepared.features
         if isinstance(feature, TextFeature)
     }
-    train = Loader(prepared.inputs, train_buckets(prepared), targets=targets, rows=prepared.part(Part.TRAIN), augment=noise)
+    train = Loader(prepared.inputs, train_buckets(prepared), targets=targets, rows=train_rows(prepared), augment=noise)
     rows = prepared.part(Part.VALIDATION)
     if not len(rows):
         return train, None

@@ -32,12 +32,14 @@ from recurra.features.text import TextFeature
 from recurra.heads import HEADS, OUTPUTS, Head, Output, SeveralHeads
 from recurra.model.encode import encode_columns, row_place, usable_rows
 
-__all__ = ["Facts", "Plan", "Prepared", "Rows", "make_plan", "prepare"]
+__all__ = ["UNLABELLED", "Facts", "Plan", "Prepared", "Rows", "make_plan", "prepare"]
 
 LEFT_OUT = -1
 """Part of a row that is not used."""
 OPEN = 3
 """Part of a row that is still to be split."""
+UNLABELLED = 4
+"""Part of a row that is trained on without a target."""
 INPUT, TARGET, PARTS = "input:", "target:", "parts"
 """Names in the store: of a feature's array (before its own name), of an encoded target (before its name), of the parts."""
 TELL_SECONDS = 10.0
@@ -290,6 +292,10 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
         raise SettingsError("Settings of tag have no effect where no target is tags: leave them out, or set several.tasks.")
     plan = Plan(settings, columns, targets)
     plan = replace(plan, settings=settings.model_copy(update={"head": settings.head.model_copy(update={"task": plan.task})}))
+    if settings.semi_supervised.active and plan.task != "classify":
+        raise SettingsError(
+            f"semi_supervised learns one class a row, and {names[0]!r} makes the task {plan.task!r}: leave its settings out, or set head.task=classify."
+        )
     for other, _ in tables[1:]:
         require_columns(other, [*names, *(column.name for column in plan.inputs)])
     return plan
@@ -402,6 +408,8 @@ def _build(writer: StoreWriter, rows: Rows, plan: Plan) -> None:
     _require_training_rows(parts, facts)
     counted = Counter(parts.tolist())
     facts.rows = {part.name.lower(): counted[part] for part in Part if counted[part]}
+    if counted[UNLABELLED]:
+        facts.rows["unlabelled"] = counted[UNLABELLED]
     writer.append(PARTS, parts)
     writer.meta = {
         "features": [{"name": feature.name, "type": feature.type, **feature.state()} for feature in features],
@@ -433,9 +441,13 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
             raise RowError(
                 "the target is missing. Fill it in, or leave such rows out with data.missing_targets=drop.", source=source, line=line
             )
-        without, ignored = without + int(missing.sum()), ignored + int(skipped.sum())
+        if data.missing_targets != "unlabelled" or chunk.part is not None:
+            without += int(missing.sum())
+        ignored += int(skipped.sum())
         part = OPEN if chunk.part is None else chunk.part
-        seen["fixed"].append(np.where((missing | skipped).to_numpy(), LEFT_OUT, part).astype(np.int8))
+        keep = data.missing_targets == "unlabelled" and chunk.part is None
+        absent = np.where(missing.to_numpy(), UNLABELLED if keep else LEFT_OUT, LEFT_OUT)
+        seen["fixed"].append(np.where((missing | skipped).to_numpy(), absent, part).astype(np.int8))
         if classes is not None:
             seen["targets"].append(codes.of(chunk.frame[classes]))
         seen["hashes"].append(row_hashes(chunk.frame, names))
@@ -512,13 +524,15 @@ class _Codes:
 def _fit(rows: Rows, parts: np.ndarray, plan: Plan) -> tuple[list[Feature], list[Head]]:
     """Features and heads, each in one pass over its column's training rows."""
 
-    def training(column: str) -> Iterator[pl.Series]:
+    def training(column: str, wanted: Sequence[int] = (Part.TRAIN, UNLABELLED)) -> Iterator[pl.Series]:
         for chunk in rows.chunks([column], f"fitting {column}"):
-            mask = parts[chunk.numbers] == Part.TRAIN
+            mask = np.isin(parts[chunk.numbers], wanted)
             if mask.any():
                 yield chunk.frame[column].filter(pl.Series(mask))
 
-    heads = [HEADS[target.task].fit(target.name, training(target.name), _settings_for(target, plan)) for target in plan.targets]
+    heads = [
+        HEADS[target.task].fit(target.name, training(target.name, [Part.TRAIN]), _settings_for(target, plan)) for target in plan.targets
+    ]
     features: list[Feature] = []
     for column in plan.inputs:
         try:
