@@ -29,7 +29,6 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """By task, settings that replace the defaults of their groups."""
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
-<<<<<<< HEAD
     "answer": (*ANSWER_UNUSED, "out_of_scope", "several", "transfer", "translate", "semi_supervised"),
     "classify": ("answer", "forecast", "language", "recommend", "several", "tag", "translate"),
     **dict.fromkeys(
@@ -53,18 +52,6 @@ UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
     "several": (*SEVERAL_UNUSED, "answer", "translate", "semi_supervised"),
     "tag": (*TAG_UNUSED, "answer", "out_of_scope", "several", "translate", "semi_supervised"),
     "translate": (*TRANSLATE_UNUSED, "answer", "semi_supervised"),
-=======
-    "classify": ("forecast", "language", "recommend", "several", "tag", "translate"),
-    **dict.fromkeys(
-        ("labels", "regress"), ("forecast", "language", "out_of_scope", "recommend", "several", "tag", "semi_supervised", "translate")
-    ),
-    "forecast": (*FORECAST_UNUSED, "language", "out_of_scope", "recommend", "several", "tag", "transfer", "semi_supervised", "translate"),
-    "language": (*LANGUAGE_UNUSED, "out_of_scope", "several", "tag", "semi_supervised", "translate"),
-    "recommend": (*RECOMMEND_UNUSED, "language", "out_of_scope", "several", "tag", "transfer", "semi_supervised", "translate"),
-    "several": (*SEVERAL_UNUSED, "semi_supervised", "translate"),
-    "tag": (*TAG_UNUSED, "out_of_scope", "several", "semi_supervised", "translate"),
-    "translate": (*TRANSLATE_UNUSED, "semi_supervised"),
->>>>>>> 4f3dca7 (Formatted)
 }
 """By task, settings and groups of them that it does not read; any other value there than the default is refused."""
 
