@@ -54,6 +54,8 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
                 for bad in part.bad_rows[: max(0, SHOWN - left_out)]:
                     print(f"left out: {bad.source}:{bad.line}: {bad.reason}", file=sys.stderr)  # noqa: T201
                 left_out += part.left_out
+                for note in part.notes:
+                    print(f"note: {note}", file=sys.stderr)  # noqa: T201
                 frame = beside(part.inputs, _rounded(part.outputs))
                 if not frame.is_empty():
                     file.write(

@@ -23,6 +23,10 @@ def predict(
     top: Annotated[int | None, Parameter(alias="-k")] = None,
     question: str | None = None,
     context: str | None = None,
+    beam: int | None = None,
+    n_best: int | None = None,
+    forbid: Annotated[list[str] | None, Parameter(negative=())] = None,
+    force: Annotated[list[str] | None, Parameter(negative=())] = None,
     on_error: Literal["fail", "skip"] = "fail",
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
@@ -44,6 +48,14 @@ def predict(
         For a model of answers: what is asked, in place of a table.
     context
         The text in which the answer stands, or a file of it, or - for standard input.
+    beam
+        Text to text: outputs that the search follows; 1 takes the most probable token at each step.
+    n_best
+        Text to text: outputs wanted of each text; the further ones are in `alternatives`.
+    forbid
+        Text to text: a word or phrase that may not come; repeated for several.
+    force
+        Text to text: a word or phrase that must come; repeated for several.
     on_error
         What happens to rows that cannot be read: an error, or left out and reported.
     json_
@@ -54,9 +66,10 @@ def predict(
     from recurra.model.answer.model import Answerer
     from recurra.model.load import load
     from recurra.model.model import Model
+    from recurra.model.translate.model import Translator
 
     chosen = load(model)
-    if not isinstance(chosen, (Model, Answerer)):
+    if not isinstance(chosen, (Model, Answerer, Translator)):
         raise SettingsError(f"{model!r} predicts nothing row by row: use `recurra {chosen.command} {model} ...`.")
     given = [] if data is None else [data, *more]
     if isinstance(chosen, Answerer):
@@ -65,7 +78,29 @@ def predict(
         raise SettingsError(f"{model!r} answers no questions: --question and --context are for models of the task answer.")
     else:
         source = _rows(given)
-    write_predictions(chosen.predict_chunks(source, top=top, on_error=on_error), output, as_json=json_)
+    _refuse_idle(model, {"--top": top}, idle=isinstance(chosen, Translator), why="writes texts and knows no labels")
+    of_texts = {"--beam": beam, "--n-best": n_best, "--forbid": forbid, "--force": force}
+    _refuse_idle(model, of_texts, idle=not isinstance(chosen, Translator), why="writes no texts")
+    if isinstance(chosen, Translator):
+        parts = chosen.predict_chunks(
+            source, on_error=on_error, beam=beam, n_best=1 if n_best is None else n_best, forbidden=forbid or (), forced=force or ()
+        )
+    else:
+        parts = chosen.predict_chunks(source, top=top, on_error=on_error)
+    write_predictions(parts, output, as_json=json_)
+
+
+def _refuse_idle(model: str, given: dict[str, Any], *, idle: bool, why: str) -> None:
+    """Nothing is accepted and ignored.
+
+    Raises:
+        SettingsError: an option is given that does nothing for this model.
+    """
+    from recurra.errors import SettingsError
+
+    names = [name for name, value in given.items() if value is not None]
+    if idle and names:
+        raise SettingsError(f"{', '.join(names)} does nothing here: {model!r} {why}. Leave it out.")
 
 
 def _rows(given: list[str]) -> str | list[str]:

@@ -38,10 +38,12 @@ def find_source(table: Table, target: str, named: str | None) -> tuple[str, str]
     if named is not None:
         return named, "set"
     strings = [name for name, dtype in table.schema.items() if dtype == pl.String and name != target]
-    texts = [column.name for column in infer_columns(table, target=target, settings=DataSettings()) if column.type == "text"]
-    for found, reason in ((strings, "the only other column of strings"), (texts, "the only other column of text")):
-        if len(found) == 1:
-            return found[0], reason
+    if len(strings) == 1:
+        return strings[0], "the only other column of strings"
+    columns = infer_columns(table, target=target, settings=DataSettings()) if strings else []
+    texts = [column.name for column in columns if column.type == "text"]
+    if len(texts) == 1:
+        return texts[0], "the only other column of text"
     what = f"{', '.join(map(repr, texts))} all hold text" if texts else "no other column holds text"
     raise DataError(f"Which column is read to write {target!r} cannot be told: {what}. Name it with --source (translate.source).")
 

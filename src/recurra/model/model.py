@@ -40,12 +40,14 @@ class Prediction:
         bad_rows: rows before the end of these that were left out, with the reason; each is told once, and the first
             1,000 unreadable ones of a file.
         left_out: all that were left out, told or not.
+        notes: what else a person should know of these rows, in sentences.
     """
 
     inputs: pl.DataFrame
     outputs: pl.DataFrame
     bad_rows: tuple[BadRow, ...] = ()
     left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Model(TrainedModel):

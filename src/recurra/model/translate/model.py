@@ -17,7 +17,7 @@ from recurra.data.store import Ragged
 from recurra.data.tokenize import UNKNOWN
 from recurra.decoding import Hypothesis
 from recurra.errors import EmptyData, SettingsError
-from recurra.model.card import figures
+from recurra.model.card import card_page, figures
 from recurra.model.model import Prediction
 from recurra.model.trained import OnError, TrainedModel
 from recurra.model.translate.measuring import MeasuredTexts, alignments, force
@@ -256,7 +256,11 @@ class Translator(TrainedModel):
             texts = frame[self.source].cast(pl.String).fill_null("").to_list()
             outputs = self.translate(texts, beam=beam, n_best=n_best, forbidden=forbidden, forced=forced)
             unreadable = table.bad_row_count
-            yield Prediction(frame.drop(list(table.join)), _frame(outputs, n_best), tuple(table.bad_rows[told:]), unreadable - counted)
+            cut = sum(each.source_cut for each in outputs)
+            longest = self.settings.text.max_length
+            notes = (f"{cut:,} of these texts are longer than {longest:,} tokens (text.max_length) and read up to there",) if cut else ()
+            kept = frame.drop(list(table.join))
+            yield Prediction(kept, _frame(outputs, n_best), tuple(table.bad_rows[told:]), unreadable - counted, notes)
             told, counted = len(table.bad_rows), unreadable
 
     def evaluate(self, data: Any, *, on_error: OnError = "fail") -> dict[str, float]:
@@ -328,37 +332,19 @@ class Translator(TrainedModel):
         """The model card, Markdown."""
         encoder = self.settings.encoder
         direction = "bidirectional " if encoder.bidirectional else ""
-        lines = [
-            "---",
-            "library_name: recurra",
-            "pipeline_tag: text2text-generation",
-            "tags: [recurrent-neural-network, recurra]",
-            "---",
-            "",
-            f"# {self.target} from {self.source}",
-            "",
-            (
-                f"A {direction}{encoder.cell.upper()} encoder ({encoder.layers} x {encoder.hidden_size} units) and a decoder with "
-                f"{self.settings.translate.attention} attention that write `{self.target}` from `{self.source}`; {self.codec.describe()}."
-            ),
-            "",
-            *figures(self.run),
-            "## Use",
-            "",
-            "```python",
-            "import recurra",
-            "",
-            'model = recurra.load("path/of/this/folder")',
-            'model.translate(["a text"], beam=5)[0].text',
-            "```",
-            "",
-            (
-                f"Trained with Recurra {self.run.get('versions', {}).get('recurra', '')}, seed {self.settings.training.seed}. "
-                "`run.json` holds versions, data fingerprint, metrics and timings; `report.html` the report."
-            ),
-            "",
-        ]
-        return "\n".join(lines)
+        said = (
+            f"A {direction}{encoder.cell.upper()} encoder ({encoder.layers} x {encoder.hidden_size} units) and a decoder with "
+            f"{self.settings.translate.attention} attention that write `{self.target}` from `{self.source}`; {self.codec.describe()}."
+        )
+        return card_page(
+            f"{self.target} from {self.source}",
+            [said],
+            code='model.translate(["a text"], beam=5)[0].text',
+            run=self.run,
+            settings=self.settings,
+            measured=figures(self.run),
+            pipeline="text2text-generation",
+        )
 
 
 def _cut_rows(codec: TextCodec, given: pl.Series, sources: Ragged) -> set[int]:

@@ -183,9 +183,9 @@ class TranslateNetwork(nn.Module):
         """(N, F) what is read -> (N, F) what attention made of it, (N, S) its weights, the state after it."""
         inputs = torch.cat([vector, state.read], 1) if self.feeding else vector
         steps, cells = self.decoder(inputs[:, None], state.cells)
-        sources = len(encoded.summary)
-        coverage = state.coverage.view(sources, -1, state.coverage.shape[1]) if self.covering else None
-        read, weights = self.read(steps.view(sources, -1, steps.shape[2]), encoded.memory, coverage)
+        shape = (len(encoded.summary), len(steps) // len(encoded.summary), -1)
+        coverage = state.coverage.view(*shape[:2], state.coverage.shape[1]) if self.covering else None
+        read, weights = self.read(steps.view(shape), encoded.memory, coverage)
         read, weights = read.flatten(0, 1), weights.flatten(0, 1)
         return read, weights, DecoderState(cells, read, state.coverage + weights if self.covering else state.coverage)
 
