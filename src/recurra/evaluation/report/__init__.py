@@ -5,6 +5,7 @@ from __future__ import annotations
 from recurra.evaluation.report.content import (
     AnswerExample,
     AnswerResults,
+    AttentionMap,
     ClassResults,
     ColumnSummary,
     DataSummary,
@@ -18,6 +19,8 @@ from recurra.evaluation.report.content import (
     SeveralResults,
     TagResults,
     Training,
+    TranslateResults,
+    WrittenExample,
 )
 from recurra.evaluation.report.page import render_report, write_report
 from recurra.evaluation.results import ErrorExample, Result
@@ -25,6 +28,7 @@ from recurra.evaluation.results import ErrorExample, Result
 __all__ = [
     "AnswerExample",
     "AnswerResults",
+    "AttentionMap",
     "ClassResults",
     "ColumnSummary",
     "DataSummary",
@@ -40,6 +44,8 @@ __all__ = [
     "SeveralResults",
     "TagResults",
     "Training",
+    "TranslateResults",
+    "WrittenExample",
     "render_report",
     "write_report",
 ]

@@ -14,6 +14,7 @@ from recurra.evaluation.results import ErrorExample, Result, Task
 __all__ = [
     "AnswerExample",
     "AnswerResults",
+    "AttentionMap",
     "ClassResults",
     "ColumnSummary",
     "DataSummary",
@@ -27,6 +28,8 @@ __all__ = [
     "SeveralResults",
     "TagResults",
     "Training",
+    "TranslateResults",
+    "WrittenExample",
 ]
 
 
@@ -275,6 +278,55 @@ class SeveralResults:
 
 
 @dataclass(frozen=True)
+class WrittenExample:
+    """A text that was written.
+
+    Attributes:
+        source: that was read.
+        reference: that should have been written.
+        text: that was written.
+        chrf: of this text alone, 0 to 100.
+    """
+
+    source: str
+    reference: str
+    text: str
+    chrf: float
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMap:
+    """What each token of a text that was written looked at.
+
+    Attributes:
+        source: the S tokens that were read.
+        output: the T tokens that were written, their end included.
+        weights: (T, S).
+    """
+
+    source: Sequence[str]
+    output: Sequence[str]
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class TranslateResults:
+    """What a model of text to text wrote, beside its baselines.
+
+    Attributes:
+        by_length: BLEU by the length of the source: records {"model", "group", "order", "value", "count"}.
+        attention: of some texts.
+        examples: texts drawn at random.
+        worst: texts that are least like their references.
+    """
+
+    by_length: Sequence[Mapping[str, str | float]] = ()
+    attention: Sequence[AttentionMap] = ()
+    examples: Sequence[WrittenExample] = ()
+    worst: Sequence[WrittenExample] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """All that `write_report` puts on the page; everything but the first four may be left empty.
 
@@ -317,6 +369,7 @@ class Report:
         | RankingResults
         | SeveralResults
         | TagResults
+        | TranslateResults
         | None
     ) = None
     errors: Sequence[ErrorExample] = ()

@@ -29,6 +29,7 @@ from recurra.evaluation.report.forecasts import forecast_view, random_walk_sente
 from recurra.evaluation.report.quantities import baseline, count, duration, inline, interval, metric, number, per_cent
 from recurra.evaluation.report.rankings import ranking_view
 from recurra.evaluation.report.texts import text_view
+from recurra.evaluation.report.translations import translate_view
 from recurra.evaluation.results import MAIN_METRIC, ErrorExample, Result
 from recurra.metrics.classification import per_class
 from recurra.metrics.spans import NO_SPAN
@@ -41,6 +42,8 @@ _SECTIONS = {
     "losses": "Loss by token",
     "samples": "Samples",
     "answers": "Answers",
+    "written": "Texts",
+    "attention": "Attention",
     "heads": "By target",
     "ranking": "Ranking",
     "catalogue": "Catalogue",
@@ -75,7 +78,7 @@ _ERRORS_TEXT = {
 def page_view(report: Report) -> dict[str, Any]:
     """All that the template shows, ready to print; a section whose parts are all empty is left out of `shown`."""
     view: dict[str, Any] = {"charts": {}, "title": report.title, "lead": _lead(report)}
-    for part in (_result, _data, _training, forecast_view, ranking_view, text_view, answer_view, _details, _errors, _run):
+    for part in (_result, _data, _training, forecast_view, ranking_view, text_view, answer_view, translate_view, _details, _errors, _run):
         found = part(report)
         view["charts"] |= found.pop("charts", {})
         view |= found
@@ -104,6 +107,8 @@ def _is_shown(key: str, view: Mapping[str, Any]) -> bool:
             "losses": drawn["by_frequency"] or drawn["by_place"],
             "samples": view["samples"],
             "answers": view["answers"],
+            "written": view["written"] or drawn["by_length"],
+            "attention": view["attentions"],
             "heads": view["heads"],
             "ranking": drawn["recall"] or drawn["by_known"],
             "catalogue": drawn["shares"] or drawn["by_clicked"],

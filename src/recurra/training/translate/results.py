@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from recurra.data.split import Part
-from recurra.evaluation.report import ColumnSummary, DataSummary, Report, Result
+from recurra.evaluation.report import AttentionMap, ColumnSummary, DataSummary, Report, Result, TranslateResults, WrittenExample
 from recurra.evaluation.translate.baselines import TextBaseline, fit_baselines
+from recurra.evaluation.translate.details import by_length, chrf_of_each
 from recurra.metrics.translation import signatures
 from recurra.model.translate.measuring import MeasuredTexts
 from recurra.model.translate.model import Translator
@@ -21,6 +23,12 @@ from recurra.training.translate.loaders import loaders
 from recurra.training.translate.prepare import PreparedPairs
 
 __all__ = ["MeasuredParts", "fill_run", "measure", "translate_report"]
+
+
+EXAMPLES, WORST, MAPS = 12, 8, 4
+"""Texts of the report: drawn at random, the least like their references, and those with a picture of the attention."""
+LONGEST_MAP = 30
+"""Tokens of a source that is drawn."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,7 @@ def translate_report(
     """
     settings, encoder = model.settings, model.settings.encoder
     decoder = model.network.decoder
+    results = _results(model, prepared, measured, baselines)
     return Report(
         title=folder.name,
         task="translate",
@@ -117,6 +126,7 @@ def translate_report(
         confidence=settings.evaluation.confidence,
         data=_data(prepared, measured),
         training=training_course(result),
+        results=results,
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         facts={
             **run_facts(model.run, result, unit="tokens", backend=model.network.explain_backend()),
@@ -127,6 +137,29 @@ def translate_report(
             f"decoder {decoder.layers} x {decoder.output_size}, {settings.translate.attention} attention, "
             f"{model.network.parameter_count:,} parameters"
         ),
+    )
+
+
+def _results(
+    model: Translator, prepared: PreparedPairs, measured: MeasuredParts, baselines: Mapping[str, TextBaseline]
+) -> TranslateResults:
+    """Texts by length and one by one, some with what they attended to."""
+    texts = measured.texts
+    lengths = prepared.sources.lengths[prepared.part(Part[measured.part.upper()])]
+    written = {"Recurrent network": texts.texts, **{name: baseline.texts for name, baseline in baselines.items()}}
+    scores = chrf_of_each(texts.texts, texts.references)
+
+    def example(row: int) -> WrittenExample:
+        return WrittenExample(texts.sources[row], texts.references[row], texts.texts[row], scores[row])
+
+    drawn = np.random.default_rng(model.settings.training.seed).permutation(len(texts.texts))
+    short = [row for row in drawn.tolist() if lengths[row] <= LONGEST_MAP and texts.texts[row]][:MAPS]
+    aligned = [model.attention(texts.sources[row], texts.texts[row]) for row in short]
+    return TranslateResults(
+        by_length(written, texts.references, lengths),
+        [AttentionMap(each.source, each.output, each.weights) for each in aligned],
+        [example(row) for row in drawn[:EXAMPLES].tolist()],
+        [example(row) for row in np.argsort(scores, kind="stable")[:WORST].tolist()],
     )
 
 
