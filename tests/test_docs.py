@@ -62,7 +62,8 @@ def test_commands_exist_with_their_options_and_settings(page: Path) -> None:
         filled = ["0" if word.startswith("$") else word for word in words[1:]]
         _, bound, _ = app.parse_args(filled, exit_on_error=False, print_error=False)
         assigned = [parse_assignment(one) for one in bound.arguments.get("set_") or []]
-        assert load_settings(*({name: value} for name, value in assigned)), words
+        begun = {"transfer.model": bound.arguments["from_"]} if "from_" in bound.arguments else {}
+        assert load_settings(begun, *({name: value} for name, value in assigned)), words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
