@@ -17,7 +17,7 @@ from recurra.model.answer.choosing import Ranking, rank
 from recurra.model.answer.network import AnswerNetwork
 from recurra.model.answer.running import run_windows
 from recurra.model.answer.windows import AnswerEncoder
-from recurra.model.card import figures
+from recurra.model.card import card_page, figures
 from recurra.model.model import Prediction
 from recurra.model.trained import OnError, TrainedModel
 
@@ -245,32 +245,16 @@ class Answerer(TrainedModel):
         """The model card, Markdown."""
         encoder = self.settings.encoder
         direction = "bidirectional " if encoder.bidirectional else ""
-        lines = [
-            "---",
-            "library_name: recurra",
-            "pipeline_tag: question-answering",
-            "tags: [recurrent-neural-network, recurra]",
-            "---",
-            "",
-            "# Answers to questions about texts",
-            "",
-            f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units) that answers a question with a span of its",
-            f"context, or says that there is none ({self.encoder.describe()}; none from a probability of {self.threshold:.3f} on).",
-            "",
-            *figures(self.run),
-            "## Use",
-            "",
-            "```python",
-            "import recurra",
-            "",
-            'model = recurra.load("path/of/this/folder")',
-            'model.answer("What is it made of?", "The case is made of leather.")',
-            "```",
-            "",
-            (
-                f"Trained with Recurra {self.run.get('versions', {}).get('recurra', '')}, seed {self.settings.training.seed}. "
-                "`run.json` holds versions, data fingerprint, metrics and timings; `report.html` the report."
-            ),
-            "",
-        ]
-        return "\n".join(lines)
+        said = (
+            f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units) that answers a question with a span of "
+            f"its context, or says that there is none ({self.encoder.describe()}; none from a probability of {self.threshold:.3f} on)."
+        )
+        return card_page(
+            "Answers to questions about texts",
+            [said],
+            code='model.answer("What is the case made of?", "The case is made of leather.")',
+            run=self.run,
+            settings=self.settings,
+            measured=figures(self.run),
+            pipeline="question-answering",
+        )

@@ -1,0 +1,113 @@
+"""Exact match, F1 and the threshold of no answer: worked cases of the SQuAD v2 rules, and what must hold of any answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recurra.metrics.answers import (
+    answer_intervals,
+    answer_metrics,
+    answer_scores,
+    answerable,
+    best_threshold,
+    exact_match,
+    normalized_answer,
+    overlap_f1,
+)
+
+TEXTS = st.text(alphabet="ab the,. \n'-é", max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("text", "normalized"),
+    [
+        ("The  Cat", "cat"),
+        ("a an the", ""),
+        ("an apple, a day", "apple day"),
+        ("U.S.", "us"),
+        ("anti-glare", "antiglare"),
+        ("theatre", "theatre"),
+        ("“quoted”", "“quoted”"),  # signs beyond ASCII stay, as in the script
+        ("  two\n\tlines ", "two lines"),
+        ("the-end", "theend"),  # signs go before articles do
+        ("...", ""),
+    ],
+)
+def test_what_is_compared(text: str, normalized: str) -> None:
+    assert normalized_answer(text) == normalized
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "exact", "f1"),
+    [
+        ("the garden", "garden", 1, 1),
+        ("old barn", "barn", 0, 2 / 3),
+        ("barn barn", "barn", 0, 2 / 3),  # a word counts as often as it stands in both
+        ("barn barn", "barn barn door", 0, 4 / 5),
+        ("", "", 1, 1),
+        ("", "barn", 0, 0),
+        ("the", "", 1, 1),  # nothing is left of an article
+        ("the", "a", 1, 1),
+        ("cellar", "barn", 0, 0),
+    ],
+)
+def test_worked_cases(answer: str, reference: str, exact: float, f1: float) -> None:
+    assert exact_match(answer, reference) == exact
+    assert overlap_f1(answer, reference) == pytest.approx(f1, abs=1e-15)
+
+
+@given(TEXTS, TEXTS)
+def test_f1_is_symmetric_bounded_and_one_for_an_exact_match(one: str, other: str) -> None:
+    f1 = overlap_f1(one, other)
+    assert f1 == overlap_f1(other, one)
+    assert 0.0 <= f1 <= 1.0
+    assert exact_match(one, other) <= f1
+    assert overlap_f1(one, one) == 1.0
+
+
+def test_the_best_reference_counts_and_empty_ones_do_not_where_there_are_others() -> None:
+    exact, f1 = answer_scores(["barn", "", "", "x"], [["old barn", "barn"], ["", "barn"], [""], []])
+    assert exact.tolist() == [1, 0, 1, 0]
+    assert f1.tolist() == [1, 0, 1, 0]
+    assert answerable([["old barn"], ["", "barn"], [""], ["the"], []]).tolist() == [True, True, False, False, False]
+
+
+def test_figures_by_kind_are_parts_of_the_whole() -> None:
+    found = answer_metrics(["barn", "attic", "", "x"], [["old barn"], ["attic"], [], []])
+    assert found["answered_f1"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["answered_exact_match"] == 0.5
+    assert found["unanswered_accuracy"] == 0.5
+    assert found["f1"] == pytest.approx((found["answered_f1"] + found["unanswered_accuracy"]) / 2)
+    assert answer_metrics(["a b"], [["b"]]).keys() == {"f1", "exact_match"}
+
+
+def test_characters_count_where_there_are_no_blanks() -> None:
+    assert overlap_f1("北京市", "北京", characters=True) == pytest.approx(0.8)
+    assert overlap_f1("北京市", "北京") == 0.0
+
+
+def test_intervals_hold_the_figures() -> None:
+    draw = np.random.default_rng(0)
+    answers = [str(draw.integers(3)) for _ in range(60)]
+    references = [[str(draw.integers(3))] if draw.random() < 0.7 else [] for _ in range(60)]
+    found, bounds = answer_metrics(answers, references), answer_intervals(answers, references, samples=200)
+    assert bounds.keys() == found.keys()
+    assert all(bounds[name][0] <= value <= bounds[name][1] for name, value in found.items())
+    assert answer_intervals(answers, references, samples=0) == {}
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.4, 0.5, 0.9, 1.0]), st.sampled_from([0.0, 0.25, 1.0]), st.booleans()), min_size=1))
+def test_no_other_threshold_is_better(rows: list[tuple[float, float, bool]]) -> None:
+    nothing, overlap, known = (np.array(column) for column in zip(*rows, strict=True))
+
+    def value(threshold: float) -> float:
+        return float(np.where(nothing < threshold, np.where(known, overlap, 0.0), ~known).sum())
+
+    chosen = best_threshold(nothing, overlap, known)
+    assert 0.0 <= chosen <= 1.0
+    # 1 answers all questions, but for those whose probability of no answer is 1: nobody could be surer.
+    best = max(value(threshold) for threshold in [0.0, 0.05, 0.2, 0.45, 0.7, 0.95, 1.0])
+    assert value(chosen) >= best - 1e-12

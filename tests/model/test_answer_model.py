@@ -1,0 +1,173 @@
+"""Windows, choice and answers of a model: offsets into the user's own text, long contexts, questions that cannot be answered."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import recurra
+from questions import SMALL, questions
+from recurra.config import load_settings
+from recurra.data.questions import CharacterSpan
+from recurra.errors import MissingColumn, SettingsError
+from recurra.metrics.answers import overlap_f1
+from recurra.model.answer.choosing import expected_overlap, rank
+from recurra.model.answer.model import Answerer
+from recurra.model.answer.windows import AnswerEncoder, Windows
+
+
+def encoder(**settings: Any) -> AnswerEncoder:
+    chosen = load_settings({"head.task": "answer", "text.min_frequency": 1, **settings})
+    return AnswerEncoder.fit(["Where is it?"], ["It is in the garden, said Ana."], chosen)
+
+
+@pytest.fixture(scope="module")
+def model() -> Answerer:
+    settings = {
+        **SMALL,
+        "training.epochs": 30,
+        "training.patience": 0,
+        "optimizer.learning_rate": 0.02,
+        "embedding.dropout": 0.0,
+        "head.dropout": 0.0,
+        "augmentation.word_dropout": 0.0,
+    }
+    found = recurra.train(questions(240), settings=settings)
+    assert isinstance(found, Answerer)
+    return found
+
+
+# --- windows ------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 40), st.integers(1, 12), st.integers(1, 12))
+def test_windows_cover_a_context_and_none_is_idle(length: int, window: int, stride: int) -> None:
+    stride = min(stride, window)
+    made = encoder(**{"answer.window": window, "answer.stride": stride, "answer.longest_answer": 1})
+    found = made.encode(["What?"], [" ".join(["word"] * length)])
+    covered = np.zeros(length, bool)
+    for start, size in zip(found.start.tolist(), found.inputs["context"].lengths.tolist(), strict=True):
+        assert size <= window
+        assert start == 0 or not covered[start : start + size].all()
+        covered[start : start + size] = True
+    assert covered.all()
+
+
+def test_spans_of_tokens_are_those_of_the_characters() -> None:
+    context = "He said: “it's in the garden”, twice."
+    made = encoder()
+    start = context.index("it's")
+    found = made.encode(["Where?"], [context], [[CharacterSpan(start, context.index("”")), CharacterSpan(3, 5)]])
+    first, last = found.spans[0][1].tolist()
+    assert list(found.tokens[0])[first : last + 1] == ["it", "'", "s", "in", "the", "garden"]
+    assert found.spans[0][0].tolist() == [1, 1]  # a part of a word is that word
+
+
+def test_a_reference_belongs_to_the_windows_that_hold_it() -> None:
+    made = encoder(**{"answer.window": 4, "answer.stride": 2, "answer.longest_answer": 2})
+    found = made.encode(["a"], ["0 1 2 3 4 5 6 7"], [[CharacterSpan(6, 9), CharacterSpan(0, 15)]])  # tokens 3 and 4; all of them
+    assert found.start.tolist() == [0, 2, 4]
+    assert [found.spans[row].tolist() for row in range(3)] == [[], [[1, 2]], []]
+    assert found.outside == 1
+
+
+def test_words_that_both_texts_hold_are_marked() -> None:
+    found = encoder().encode(["Is the Garden watered?"], ["The gardens, the garden watering"])
+    flags = found.inputs["context"][0][:, 1:].tolist()
+    #                 The        gardens    ,          the        garden     watering
+    assert flags == [[0, 1, 0], [0, 0, 1], [0, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]]
+
+
+# --- choice -------------------------------------------------------------------------------------------------------
+
+
+def windows(question: list[int], start: list[int]) -> Windows:
+    nothing: Any = None
+    return Windows({}, np.array(question), np.array(start), nothing, [["t"] * 20] * (max(question) + 1))
+
+
+def test_windows_are_brought_together_by_their_odds() -> None:
+    rows = np.array([[math.log(3.0), 1, 2, math.log(2.0)], [math.log(0.5), 0, 0, math.log(0.5)], [math.log(1.0), 4, 4, 0.0]])
+    first, second = rank(rows, windows([0, 0, 1], [0, 10, 0]), "probable")
+    assert first.nothing == pytest.approx(1 / 4.5)
+    assert first.spans.tolist() == [[1, 2], [10, 10]]
+    assert first.probabilities == pytest.approx([2 / 4.5, 0.5 / 4.5])
+    assert second.nothing == pytest.approx(0.5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4), st.floats(0.01, 1.0)), min_size=1, max_size=6, unique_by=lambda x: x[:2]))
+def test_the_expected_overlap_is_the_mean_f1(rows: list[tuple[int, int, float]]) -> None:
+    spans = np.array([(first, first + more) for first, more, _ in rows])
+    chances = np.array([chance for *_, chance in rows])
+    words = [" ".join(f"w{place}" for place in range(first, last + 1)) for first, last in spans.tolist()]
+    expected = [sum(chance * overlap_f1(one, other) for chance, other in zip(chances, words, strict=True)) for one in words]
+    assert expected_overlap(spans, chances) == pytest.approx(expected, abs=1e-12)
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_learnt_is_answered_with_offsets(model: Answerer) -> None:
+    rows = questions(60, seed=5)
+    found = model.predict(rows)
+    right = [(given == row["answer"]) for given, row in zip(found["answer"], rows, strict=True)]
+    assert sum(right) > 0.8 * len(rows)
+    for told, row in zip(found.iter_rows(named=True), rows, strict=True):
+        if told["answer"] is not None:
+            assert row["context"][told["start"] : told["end"]] == told["answer"]
+    assert found["no_answer"].is_between(0.0, 1.0).all()
+
+
+def test_a_batch_is_its_single_questions(model: Answerer) -> None:
+    rows = questions(8, seed=6)
+    many = model.answer_many([row["question"] for row in rows], [row["context"] for row in rows], top=3)
+    for row, found in zip(rows, many, strict=True):
+        alone = model.answer(row["question"], row["context"], top=3)
+        assert alone.text == found.text
+        # One batch pads more than another, so that sums of float32 come in another order.
+        assert alone.probability == pytest.approx(found.probability, rel=1e-4)
+    assert sum(chance for _, chance in many[0].others) + many[0].probability + many[0].no_answer <= 1.0 + 1e-9
+
+
+def test_a_context_of_any_length_is_read(model: Answerer) -> None:
+    filler = "Day 1. " * 4_000
+    found = model.answer("Where is the cat?", f"{filler}The cat is in the cellar.")
+    assert 0.0 <= found.no_answer <= 1.0
+    assert len(model.encoder.encode(["Where?"], [filler])) > 40
+
+
+@pytest.mark.parametrize(("question", "context"), [("", "text"), ("What?", ""), (" ", " \n"), ("What?", "\t")])
+def test_nothing_to_read_has_no_answer(question: str, context: str, model: Answerer) -> None:
+    found = model.answer(question, context)
+    assert found.text is None
+    assert found.no_answer == 1.0
+    assert model.predict([{"question": question, "context": context}]).rows() == [(None, None, None, 1.0, 1.0)]
+
+
+@pytest.mark.parametrize("text", ["\x00", "🦊🦊🦊", "𐍈 ﬁne \u200b", "�", "a" * 5_000, "? ! . ,"])
+def test_unknown_signs_are_no_trouble(text: str, model: Answerer) -> None:
+    found = model.answer(text, f"{text} and {text}")
+    assert found.text is None or found.text in f"{text} and {text}"
+
+
+def test_what_is_missing_is_told(model: Answerer) -> None:
+    with pytest.raises(MissingColumn, match="context"):
+        model.predict([{"question": "What?"}])
+    with pytest.raises(SettingsError, match="top"):
+        model.predict(questions(1), top=0)
+
+
+def test_the_same_rows_are_measured_as_they_are_answered(model: Answerer) -> None:
+    rows = questions(40, seed=7)
+    found = model.evaluate(rows)
+    answers = model.predict(rows)["answer"].fill_null("").to_list()
+    assert found["questions"] == 40
+    assert found["exact_match"] == pytest.approx(
+        np.mean([(given or None) == row["answer"] for given, row in zip(answers, rows, strict=True)])
+    )
+    assert found["f1_low"] <= found["f1"] <= found["f1_high"]
