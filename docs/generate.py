@@ -18,7 +18,7 @@ from recurra.config import Settings
 
 __all__ = ["API", "COMMANDS", "api_page", "command_page", "settings_page", "write"]
 
-COMMANDS = ("train", "evaluate", "predict", "forecast", "backtest", "recommend", "generate", "settings", "doctor")
+COMMANDS = ("train", "evaluate", "predict", "forecast", "backtest", "recommend", "generate", "dialogues", "chat", "settings", "doctor")
 """The commands, in the order of a person's work."""
 
 API: dict[str, tuple[str, list[str]]] = {
@@ -30,6 +30,8 @@ API: dict[str, tuple[str, list[str]]] = {
             "recurra.model.model.Model",
             "recurra.model.model.Prediction",
             "recurra.model.language.model.LanguageModel",
+            "recurra.model.conversation.Conversation",
+            "recurra.model.conversation.Answer",
             "recurra.model.stream.Stream",
             "recurra.config.load_settings",
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import json
 import re
 import shlex
@@ -166,6 +167,51 @@ def test_the_commands_on_tags_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             assert isinstance(found["spans"], list)
 
 
+def requests_table() -> list[dict[str, object]]:
+    """Requests with the columns of the pages on several targets and on dialogue."""
+    return [
+        {"tokens": ["my", kind, "is", how], "intent": label, "tags": ["O", "B-THING", "O", "O"]}
+        for kind, label in (("card", "card"), ("money", "money"), ("song", "other"))
+        for how in ("lost", "late", "gone", "here", "there", "old", "new")
+    ]
+
+
+def write_dialogues(folder: Path) -> None:
+    """The files that the page on dialogue begins with."""
+    turns = [["My card is lost", "I have blocked it.", "Thank you", "You are welcome."], ["Hello", "Good morning"]] * 12
+    (folder / "talks.jsonl").write_text("".join(json.dumps({"turns": each}) + "\n" for each in turns))
+    for name in ("requests.jsonl", "train.jsonl"):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in requests_table()))
+    (folder / "talk.txt").write_text("My card is lost. Where is my money?\n" * 80)
+    (folder / "answers.yaml").write_text("card: I have blocked your card.\n")
+
+
+@pytest.mark.parametrize("name", ["several-targets.md", "dialogue.md"])
+def test_the_commands_on_requests_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands of the pages, one after another, on a table of some rows; what they print tells who answered."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECURRA_CACHE", str(tmp_path / "cache"))
+    write_dialogues(tmp_path)
+    tiny = ["training.epochs=1", "encoder.hidden_size=4", "embedding.size=4", "logging.tensorboard=false", "evaluation.baselines=false"]
+    printed = {}
+    for words in commands(ROOT / "docs" / "how-to" / name):
+        more = [part for one in tiny for part in ("--set", one)] if words[1] == "train" else []
+        monkeypatch.setattr("sys.stdin", io.StringIO("my card is lost\n"))
+        capsys.readouterr()
+        with contextlib.suppress(SystemExit):
+            main([*words[1:], *more])
+        printed[" ".join(words[1:])] = capsys.readouterr().out
+    if name == "dialogue.md":
+        found = json.loads(printed["chat runs/requests --answers answers.yaml --json"])
+        assert found["source"] in {"answer", "hand over"}
+        assert "intent: " in printed["chat runs/replies runs/requests"]
+    else:
+        [said] = [out for command, out in printed.items() if command.startswith("predict")]
+        assert "intent.label" in said
+
+
 RUN = [page for page in PAGES if blocks(page, "python")]
 
 
@@ -188,6 +234,11 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         )
     if page.name == "tutorial.md":
         recurra.train(frame, target="intent", output="runs/small", settings=tiny)
+    if page.name == "dialogue.md":
+        sizes = {name: value for name, value in tiny.items() if name != "embedding.buckets"}
+        turns = [{"history": "my card is lost", "reply": "I have blocked it."}, {"history": "hello", "reply": "good morning"}] * 12
+        recurra.train(turns, target="reply", output="runs/replies", settings={"translate.source": "history", **sizes})
+        recurra.train(requests_table(), target=["intent", "tags"], output="runs/requests", settings=sizes)
     if page.name == "tag-tokens.md":
         recurra.train(tagged_table(), target="tags", output="runs/entities", settings=tiny)
     if page.name == "language-models.md":

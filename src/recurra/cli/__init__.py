@@ -32,6 +32,8 @@ app.command("recurra.cli.forecast:forecast", name="forecast", help="Forecast the
 app.command("recurra.cli.backtest:backtest", name="backtest", help="Measure a forecaster on the last stretches of a history.")
 app.command("recurra.cli.recommend:recommend", name="recommend", help="Recommend the next item of a session.")
 app.command("recurra.cli.generate:generate", name="generate", help="Write text that goes on from a prompt.")
+app.command("recurra.cli.dialogues:dialogues", name="dialogues", help="Write the pairs of history and reply that dialogues hold.")
+app.command("recurra.cli.chat:chat", name="chat", help="Talk with trained models of replies, intents and slots.")
 app.command("recurra.cli.settings:settings", name="settings", help="Print every setting with its default, or the JSON schema.")
 app.command("recurra.cli.doctor:doctor", name="doctor", help="Tell versions, devices, threads and what is installed; test the kernels.")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor", "examine"]
 
 EXTRAS = {
-    "chatterbot_corpus": "the `languages` table",
+    "chatterbot_corpus": "the `languages` and `chatterbot` tables",
     "jieba": "Chinese words (text.tokenizer=jieba)",
     "wandb": "Weights & Biases logs",
     "mlflow": "MLflow logs",

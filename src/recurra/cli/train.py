@@ -52,7 +52,7 @@ def train(
     ----------
     data
         A table: a CSV, TSV, JSON lines, Parquet or Arrow file, a glob of files, an hf:// or s3:// path, the name of a
-        hub data set (ag_news), or `languages`, a table that needs no download. For --task language also files of plain text.
+        hub data set (ag_news), or `languages` or `chatterbot` (replies), tables that need no download. For --task language also files of plain text.
     more
         Further files with the same columns.
     target

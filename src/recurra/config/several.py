@@ -27,7 +27,7 @@ class SeveralSettings(Group):
             raise ValueError(f"{self.targets} names a column twice: name each target once")
         for group, named in (("tasks", self.tasks), ("weights", self.weights)):
             for name in named:
-                if name not in self.targets:
+                if self.targets and name not in self.targets:
                     raise ValueError(f"several.{group} names {name!r}, which is no target: several.targets is {self.targets}")
         return self
 

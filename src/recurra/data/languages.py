@@ -1,4 +1,4 @@
-"""The built-in data set `languages`: short utterances and the language they are in, from the package `chatterbot-corpus`."""
+"""The package `chatterbot-corpus`: its conversations, and of them the built-in data set `languages`: short utterances and the language they are in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recurra.errors import MissingDependency
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["read_languages"]
+__all__ = ["conversations", "read_languages"]
 
 MINIMUM_UTTERANCES = 100
 _SAME_LANGUAGE = {"traditionalchinese": "chinese"}
@@ -31,7 +31,7 @@ def read_languages() -> pl.DataFrame:
     """
     import polars as pl
 
-    rows = [(text, language) for language, text in _utterances(_folder())]
+    rows = [(text, language) for language, said in conversations() for text in said]
     frame = pl.DataFrame(rows, schema={"text": pl.String, "language": pl.String}, orient="row").unique()
     frame = frame.filter(pl.len().over("text") == 1)
     frame = frame.filter(pl.len().over("language") >= MINIMUM_UTTERANCES).sort("language", "text")
@@ -42,21 +42,26 @@ def _folder() -> Path:
     try:
         import chatterbot_corpus
     except ImportError as error:
-        raise MissingDependency("The data set 'languages' is read from an optional package: pip install 'recurra[demo]'.") from error
+        raise MissingDependency(
+            "The data sets 'languages' and 'chatterbot' are read from an optional package: pip install 'recurra[demo]'."
+        ) from error
     return Path(str(chatterbot_corpus.__file__)).parent / "data"
 
 
-def _utterances(folder: Path) -> list[tuple[str, str]]:
+def conversations() -> list[tuple[str, list[str]]]:
+    """Every conversation of `chatterbot-corpus`: its language, and what is said in order. The two Chinese scripts are one language.
+
+    Raises:
+        MissingDependency: the package is not installed.
+    """
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found: list[tuple[str, str]] = []
-    for path in sorted(folder.glob("*/*.yml")):
+    found: list[tuple[str, list[str]]] = []
+    for path in sorted(_folder().glob("*/*.yml")):
         language = _SAME_LANGUAGE.get(path.parent.name, path.parent.name)
         content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
         for conversation in content.get("conversations") or []:
-            for utterance in conversation if isinstance(conversation, list) else [conversation]:
-                text = " ".join(str(utterance).split())
-                if text:
-                    found.append((language, text))
+            said = [" ".join(str(utterance).split()) for utterance in (conversation if isinstance(conversation, list) else [conversation])]
+            found.append((language, [text for text in said if text]))
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from recurra.data.delimited import DelimitedFile
+from recurra.data.dialogues import pairs, read_chatterbot
 from recurra.data.hub import HUB_DATA_SETS
 from recurra.data.jsonlines import JSONLinesFile, frame_of_columns, frame_of_records, read_json
 from recurra.data.languages import read_languages
@@ -38,7 +39,7 @@ def read(source: Any, *, on_error: OnError = "fail", join: Mapping[str, Sequence
         source: a path, a pattern (`logs/*.csv`, files in sorted order) or a list of both: CSV, TSV, JSON lines, JSON,
             Parquet, Arrow; text also compressed (.gz, .bz2, .xz). An address (hf://, s3://, https://) that polars reads.
             A frame of polars, pandas, Arrow, Hugging Face datasets, or anything else with the Arrow PyCapsule interface.
-            A list of dictionaries, or a dictionary of lists. The name `languages`: the built-in data set.
+            A list of dictionaries, or a dictionary of lists. The names `languages` and `chatterbot`: the built-in data sets.
         on_error: what happens to rows of a text file that cannot be read: an error that names file and line when they
             are reached, or left out and recorded in `Table.bad_rows`. Text files behind an address are only read whole.
         join: new text columns made of others: `{"text": ["title", "description"]}`. A space stands between the parts.
@@ -133,6 +134,8 @@ def _open(path: str, on_error: OnError) -> tuple[list[Source], str]:
         return [opened], f"{path} ({note})" if note else path
     if path == "languages":  # also where a folder has that name
         return [FrameSource("languages", read_languages())], "languages"
+    if path == "chatterbot":
+        return [FrameSource("chatterbot", pairs(read_chatterbot()))], "chatterbot"
     if glob.has_magic(path):
         found = glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         names = sorted(name for name in found if Path(name).is_file())
@@ -181,8 +184,8 @@ def _missing(path: Path) -> DataError:
     others = f" Data files in {str(folder)!r}: {', '.join(names[:10])}." if names and not hint else ""
     if path.suffix or len(path.parts) > 1:
         return DataError(f"There is no file {str(path)!r}.{hint}{others}")
-    hint = hint or nearest(path.name, ["languages", *HUB_DATA_SETS])
-    known = f" Names of data sets: languages, {', '.join(HUB_DATA_SETS)}."
+    hint = hint or nearest(path.name, ["languages", "chatterbot", *HUB_DATA_SETS])
+    known = f" Names of data sets: languages, chatterbot, {', '.join(HUB_DATA_SETS)}."
     return DataError(f"There is no file {str(path)!r}, and it is no data set known by name.{hint}{others}{known}")
 
 

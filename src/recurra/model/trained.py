@@ -8,13 +8,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from torch import nn
 
 from recurra.config import Settings
 from recurra.errors import OutputExists
 from recurra.model.folder import Contents, write_folder
+
+if TYPE_CHECKING:
+    from recurra.model.conversation import Conversation
 
 __all__ = ["OnError", "TrainedModel"]
 
@@ -73,6 +76,21 @@ class TrainedModel(ABC):
     @abstractmethod
     def card(self) -> str:
         """The model card, Markdown."""
+
+    def chat(self, *others: TrainedModel, answers: Mapping[str, str] | None = None, least: float | None = None) -> Conversation:
+        """Begin a dialogue; `Conversation.say` answers an utterance.
+
+        Args:
+            others: further models that take part: of replies one at most, of intents and slots any number.
+            answers: what is answered to a label, by label.
+            least: probability a token under which a reply is not given; see `recurra.model.conversation`.
+
+        Raises:
+            SettingsError: a model can take no part in a dialogue.
+        """
+        from recurra.model.conversation import LEAST, Conversation
+
+        return Conversation([self, *others], answers=answers, least=LEAST if least is None else least)
 
     def flat_metrics(self) -> dict[str, float]:
         """All figures of the training's `run.json` in one flat dictionary: `test.accuracy`, `validation.accuracy`, ..."""

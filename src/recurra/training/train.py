@@ -34,6 +34,14 @@ KNOWN_SETTINGS: dict[str, dict[str, Any]] = {
         "training.epochs": 4,
         "training.monitor": "loss",
     },
+    "chatterbot": {
+        "target": "reply",
+        "translate.source": "history",
+        "data.group": "dialogue",
+        "text.vocabulary_size": 2_000,
+        "training.epochs": 20,
+        "training.monitor": "loss",
+    },
     **{name: {"target": "label"} for name in HUB_DATA_SETS},
 }
 """What is set for data known by name, where the user sets nothing else."""

@@ -1,0 +1,61 @@
+"""`recurra dialogues`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+__all__ = ["dialogues"]
+
+
+def dialogues(
+    data: str,
+    /,
+    *more: str,
+    output: Annotated[Path, Parameter(alias="-o")],
+    column: str | None = None,
+    history: int | None = None,
+    every: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Write the table that a model of replies learns from: a row a reply, with what was said before it.
+
+    Parameters
+    ----------
+    data
+        JSON lines with a list of utterances a row, dialogues in the text form of the bAbI dialogue tasks, or `chatterbot`.
+    more
+        Further files of the same form.
+    output
+        The .csv or .jsonl file to write: columns dialogue, history, reply.
+    column
+        The column of utterances; the only one with lists of strings when not given.
+    history
+        Utterances of a history, the last ones; 10 when not given.
+    every
+        Every utterance is a reply to those before it; otherwise each second one is, as where a customer begins.
+    """
+    from recurra.data.dialogues import HISTORY, is_babi, pairs, read_babi, read_chatterbot, read_dialogues
+    from recurra.data.read import read
+    from recurra.errors import SettingsError
+    from recurra.files import replacing
+
+    if output.suffix not in {".csv", ".jsonl"}:
+        raise SettingsError(f"{str(output)!r} is neither a .csv nor a .jsonl file: give it such a name.")
+    if history is not None and history < 1:
+        raise SettingsError(f"history is {history}: give 1 or more utterances.")
+    found = []
+    for path in (data, *more):
+        if path == "chatterbot":
+            found += read_chatterbot()
+        elif is_babi(path):
+            found += read_babi(path)
+        else:
+            found += read_dialogues(read(path), column, every=every)
+    table = pairs(found, HISTORY if history is None else history)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as file:
+        (table.write_csv if output.suffix == ".csv" else table.write_ndjson)(file)
+    sys.stderr.write(f"{len(table):,} replies of {len(found):,} dialogues: {output}\n")

@@ -1,0 +1,180 @@
+"""A dialogue with trained models: what they make of an utterance, what is answered, and when a person must take over.
+
+Inside: the state of one dialogue and its answers. Not inside: the terminal (`recurra chat`), the training of the models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import polars as pl
+
+from recurra.data.dialogues import HISTORY, history_text
+from recurra.errors import SettingsError, nearest
+from recurra.heads import ClassifyHead, LabelsHead, TagHead
+from recurra.model.model import Model
+from recurra.model.trained import TrainedModel
+from recurra.model.translate.model import Translator
+
+__all__ = ["HAND_OVER", "LEAST", "Answer", "Conversation"]
+
+HAND_OVER = "I am not sure about that. Let me hand you over to a colleague."
+"""What is answered when no answer is sure enough, where nothing else is said."""
+LEAST = 0.3
+"""Probability of a token, as the geometric mean over a reply, under which the reply is not given."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of an utterance.
+
+    Attributes:
+        text: the answer; None where the models only understand and nothing is known to answer.
+        source: where it comes from: a reply that was written, an answer that was given beforehand, or the hand-over.
+        reason: why it was handed over.
+        probability: of a token of the reply (geometric mean), or of the class that was answered; NaN where it is neither.
+        labels: what the classifiers said, with its probability, by target column.
+        spans: what was found in the utterance, by target column: records of `label`, `start`, `end`, `text`, `probability`.
+    """
+
+    text: str | None
+    source: Literal["reply", "answer", "hand over", "none"]
+    reason: str = ""
+    probability: float = math.nan
+    labels: Mapping[str, tuple[Any, float]] = field(default_factory=dict)
+    spans: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+class Conversation:
+    """One dialogue; `TrainedModel.chat` makes it.
+
+    An utterance is first understood: every model of labels or tags reads it, and one that says that it is out of scope hands the
+    dialogue over. Then it is answered: with what is known for a label, or else with the reply that the model of replies writes to the
+    history, where that is sure enough; else the dialogue is handed over.
+
+    Args:
+        models: a model of replies (`Translator`) at most, and models of an utterance (`Model`) with one input of text or tokens.
+        answers: what is answered to a label, by label.
+        history: utterances that a reply is written to, the last ones; as in the pairs that it was trained on.
+        least: probability under which a reply is not given; see `LEAST`. 0 gives every reply.
+        hand_over: what is answered when unsure.
+
+    Attributes:
+        utterances: all that was said, both sides, in order.
+
+    Raises:
+        SettingsError: a model can take no part in a dialogue, two write replies, or an answer is for no label of the models.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[TrainedModel],
+        *,
+        answers: Mapping[str, str] | None = None,
+        history: int = HISTORY,
+        least: float = LEAST,
+        hand_over: str = HAND_OVER,
+    ) -> None:
+        writers = [model for model in models if isinstance(model, Translator)]
+        self._readers = [model for model in models if isinstance(model, Model)]
+        for model in models:
+            _check(model)
+        if len(writers) > 1:
+            raise SettingsError("Two of the models write replies: one of them can take part in a dialogue.")
+        if history < 1 or not 0.0 <= least <= 1.0:
+            raise SettingsError(
+                f"history is {history} and least {least}: a history has one utterance or more, a probability lies in 0 to 1."
+            )
+        self._writer = writers[0] if writers else None
+        self._answers = dict(answers or {})
+        known = {str(name) for model in self._readers for head in model.head.heads for name in _labels(head)}
+        for label in self._answers:
+            if label not in known:
+                raise SettingsError(f"There is an answer to {label!r}, which is no label of the models.{nearest(label, known)}")
+        self._most, self._least, self._hand_over = history, least, hand_over
+        self.utterances: list[str] = []
+
+    def reset(self) -> None:
+        """Begin anew: the next utterance is the first."""
+        self.utterances.clear()
+
+    def say(self, text: str) -> Answer:
+        """What becomes of an utterance; it and its answer are part of the history from then on."""
+        self.utterances.append(text)
+        labels: dict[str, tuple[Any, float]] = {}
+        spans: dict[str, list[dict[str, Any]]] = {}
+        outside = ""
+        for model in self._readers:
+            row = model.predict([text]).row(0, named=True)
+            outside = outside or _understand(model, row, labels, spans)
+        answer = self._answer(labels, spans, outside)
+        if answer.text:
+            self.utterances.append(answer.text)
+        return answer
+
+    def _answer(self, labels: Mapping[str, tuple[Any, float]], spans: Mapping[str, list[dict[str, Any]]], outside: str) -> Answer:
+        understood: dict[str, Any] = {"labels": labels, "spans": spans}
+        if outside:
+            return Answer(self._hand_over, "hand over", outside, **understood)
+        for label, probability in labels.values():
+            if str(label) in self._answers:
+                return Answer(self._answers[str(label)], "answer", probability=probability, **understood)
+        if self._writer is None:
+            if self._answers:
+                return Answer(self._hand_over, "hand over", "nothing is known to answer to these labels", **understood)
+            return Answer(None, "none", **understood)
+        [written] = self._writer.translate([history_text(self.utterances, self._most)])
+        # The mean over the tokens, whatever the search divided by: the end is one of them.
+        tokens = len(self._writer.codec.encode_rows(pl.Series([written.text])).values) + int(written.ended)
+        probability = math.exp(written.log_probability / max(tokens, 1))
+        if not written.text or probability < self._least:
+            few = f"the reply is not sure enough: {probability:.2f} a token, less than {self._least:.2f}"
+            reason = few if written.text else "the model of replies writes nothing to it"
+            return Answer(self._hand_over, "hand over", reason, probability, **understood)
+        return Answer(written.text, "reply", probability=probability, **understood)
+
+
+def _check(model: TrainedModel) -> None:
+    if isinstance(model, Translator):
+        return
+    if not isinstance(model, Model):
+        raise SettingsError(
+            "A dialogue needs a model that writes replies (recurra train pairs.csv --source history --target reply) or one that understands "
+            f"an utterance (intents, tags); use `recurra {model.command}` for this one."
+        )
+    if [feature.type for feature in model.features] not in (["text"], ["tokens"]):
+        raise SettingsError(
+            f"A model that reads {', '.join(model.input_columns)} cannot read an utterance: it must have one input, of text."
+        )
+
+
+def _labels(head: Any) -> Sequence[str]:
+    if isinstance(head, ClassifyHead):
+        return head.classes
+    return head.labels.names if isinstance(head, LabelsHead) else []
+
+
+def _understand(model: Model, row: Mapping[str, Any], labels: dict[str, tuple[Any, float]], spans: dict[str, list[dict[str, Any]]]) -> str:
+    """Add what a model says of an utterance; the reason why it is out of scope, or nothing."""
+    reason = ""
+    several = len(model.head.heads) > 1
+    for head in model.head.heads:
+        prefix = f"{head.name}." if several else ""
+        if isinstance(head, ClassifyHead):
+            label, probability = row[f"{prefix}label"], row[f"{prefix}probability"]
+            labels[head.name] = (label, probability)
+            if head.out_of_scope is not None and str(label) == head.out_of_scope.label:
+                reason = f"{head.name} is {label} ({probability:.2f})"
+        elif isinstance(head, LabelsHead):
+            labels |= {
+                f"{head.name}.{label}": (label, probability)
+                for label, probability in zip(row[f"{prefix}labels"], row[f"{prefix}probabilities"], strict=True)
+            }
+        elif isinstance(head, TagHead) and f"{prefix}spans" in row:
+            spans[head.name] = row[f"{prefix}spans"]
+        elif f"{prefix}value" in row:
+            labels[head.name] = (row[f"{prefix}value"], math.nan)
+    return reason

@@ -1,0 +1,183 @@
+"""A dialogue with trained models: understood, answered, handed over; in Python and in the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recurra
+from jobs import SMALL
+from recurra.cli import main
+from recurra.data.dialogues import Dialogue, pairs
+from recurra.errors import DataError, SettingsError
+from recurra.model.conversation import HAND_OVER, Conversation
+
+TALK = {
+    "hello": "good morning",
+    "my card is lost": "i blocked your card",
+    "money is late": "it comes tomorrow",
+    "thank you": "you are welcome",
+}
+ASKED = [
+    {"tokens": ["my", kind, "is", how], "intent": kind, "tags": ["O", "B-THING", "O", "O"]}
+    for kind in ("card", "money")
+    for how in ("lost", "late", "gone", "here")
+] * 6 + [{"tokens": ["a", word, "sings"], "intent": "oos", "tags": ["O", "O", "O"]} for word in ("bird", "moon", "song")] * 6
+TINY: dict[str, Any] = {**SMALL, "head.dropout": 0.0, "embedding.dropout": 0.0, "training.patience": 0}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("chat")
+    sizes = {"embedding.size": 24, "encoder.hidden_size": 24, "text.vocabulary_size": 300, "embedding.init_range": 0.3}
+    talk = pairs([Dialogue(turn, (1,)) for turn in TALK.items()] * 10).drop("dialogue")
+    recurra.train(
+        talk,
+        target="reply",
+        output=path / "replies",
+        settings={
+            **{name: value for name, value in TINY.items() if not name.startswith(("embedding.character", "embedding.token"))},
+            **sizes,
+            "head.task": "translate",
+            "translate.source": "history",
+            "training.epochs": 15,
+            "training.batch_size": 4,
+            "optimizer.learning_rate": 0.03,
+            "translate.validation_rows": 0,
+            "head.label_smoothing": 0.0,
+        },
+    )
+    recurra.train(
+        ASKED,
+        target=["intent", "tags"],
+        output=path / "understand",
+        settings={**TINY, "out_of_scope.label": "oos", "training.epochs": 14, "optimizer.learning_rate": 0.05, "training.batch_size": 8},
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(folders: Path) -> tuple[Any, Any]:
+    return recurra.load(folders / "replies"), recurra.load(folders / "understand")
+
+
+def test_it_answers_understands_and_hands_over(models: tuple[Any, Any]) -> None:
+    dialogue = models[0].chat(models[1], least=0.0)
+    reply = models[0].translate(["my card is lost"])[0]
+    found = dialogue.say("my card is lost")
+    assert (found.text, found.source) == (reply.text, "reply")
+    assert found.probability == pytest.approx(math.exp(reply.score), rel=1e-6)  # the search divides by the length, too
+    assert found.labels["intent"][0] == "card"
+    assert [(span["label"], span["text"]) for span in found.spans["tags"]] == [("THING", "card")]
+    outside = dialogue.say("a moon sings")
+    assert (outside.text, outside.source) == (HAND_OVER, "hand over")
+    assert "oos" in outside.reason
+    assert dialogue.utterances == ["my card is lost", reply.text, "a moon sings", HAND_OVER]
+
+
+def test_a_reply_is_written_to_the_history(models: tuple[Any, Any]) -> None:
+    seen: list[str] = []
+
+    class Listening(Conversation):
+        pass
+
+    writer = models[0]
+    original = type(writer).translate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(writer), "translate", lambda self, texts, **given: seen.extend(texts) or original(self, texts, **given))
+        dialogue = Listening([writer], history=2, least=0.0)
+        dialogue.say("hello")
+        dialogue.say("thank you")
+        dialogue.reset()
+        dialogue.say("hello")
+    assert seen == ["hello", f"{dialogue_answer(models)} <|> thank you", "hello"]
+
+
+def dialogue_answer(models: tuple[Any, Any]) -> str:
+    text = Conversation([models[0]], least=0.0).say("hello").text
+    assert text is not None
+    return text
+
+
+def test_what_is_not_sure_enough_is_not_said(models: tuple[Any, Any]) -> None:
+    assert Conversation([models[0]], least=1.0).say("hello").source == "hand over"
+    assert Conversation([models[0]], least=0.0).say("xyzzy qqq").source in {"reply", "hand over"}
+    unsure = Conversation([models[0]], least=1.0, hand_over="Wait.").say("hello")
+    assert unsure.text == "Wait."
+    assert "less than 1.00" in unsure.reason
+
+
+def test_known_answers_come_first(models: tuple[Any, Any]) -> None:
+    dialogue = models[1].chat(models[0], answers={"card": "Call 0800."})
+    assert dialogue.say("my card is gone").text == "Call 0800."
+    assert dialogue.say("hello").source in {"reply", "hand over"}
+    alone = models[1].chat(answers={"card": "Call 0800."})
+    assert alone.say("my money is here").source == "hand over"
+    assert models[1].chat().say("my card is here").text is None
+
+
+def test_what_cannot_take_part_is_told(models: tuple[Any, Any]) -> None:
+    with pytest.raises(SettingsError, match="Two of the models"):
+        models[0].chat(models[0])
+    with pytest.raises(SettingsError, match="Did you mean 'card'"):
+        models[1].chat(answers={"cart": "x"})
+    with pytest.raises(SettingsError, match="a probability lies"):
+        Conversation([models[0]], least=1.5)
+    two = recurra.train([{**row, "more": 1.0} for row in ASKED], target="intent", settings={**TINY, "training.epochs": 1})
+    with pytest.raises(SettingsError, match="one input, of text"):
+        two.chat()
+
+
+def talk(arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    monkeypatch.setattr("sys.stdin", io.StringIO(said))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["chat", *arguments])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_lines_of_standard_input_are_answered(folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(folders / "replies"), str(folders / "understand")]
+    reply = recurra.load(paths[0]).translate(["my card is lost"])[0].text  # type: ignore[attr-defined]
+    paths += ["--least", "0"]
+    out = talk(paths, "my card is lost\n\na moon sings", monkeypatch, capsys)
+    assert "  intent: card (" in out
+    assert "  THING: card (" in out
+    assert f"\n{reply}\n" in out
+    assert out.endswith(f"{HAND_OVER}\n")
+    assert talk([*paths, "--no-show"], "my card is lost\n", monkeypatch, capsys) == f"{reply}\n"
+    [line] = talk([*paths, "--json", "--hand-over", "Wait."], "a moon sings\n", monkeypatch, capsys).splitlines()
+    found = json.loads(line)
+    assert (found["answer"], found["source"], found["labels"]["intent"]["label"]) == ("Wait.", "hand over", "oos")
+    assert talk(paths, "", monkeypatch, capsys) == ""
+
+
+def test_answers_come_from_a_file(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "answers.yaml"
+    file.write_text("card: Call 0800.\nmoney: 'No'\n")
+    out = talk([str(folders / "understand"), "--answers", str(file), "--no-show"], "my money is gone\n", monkeypatch, capsys)
+    assert out == "No\n"
+    from recurra.cli.chat import _read_answers
+
+    file.write_text("- card\n")
+    with pytest.raises(DataError, match="must hold an answer a label"):
+        _read_answers(file)
+    with pytest.raises(DataError, match="cannot be read"):
+        _read_answers(tmp_path / "absent.yaml")
+
+
+def test_dialogues_become_a_table(tmp_path: Path) -> None:
+    (tmp_path / "talk.jsonl").write_text('{"turns": ["hello", "good morning", "my card is lost", "oh"]}\n')
+    with pytest.raises(SystemExit) as ended:
+        main(["dialogues", str(tmp_path / "talk.jsonl"), "-o", str(tmp_path / "pairs.csv"), "--history", "2"])
+    assert ended.value.code == 0
+    lines = (tmp_path / "pairs.csv").read_text().splitlines()
+    assert lines == ["dialogue,history,reply", "0,hello,good morning", "0,good morning <|> my card is lost,oh"]
