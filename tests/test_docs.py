@@ -239,6 +239,10 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         turns = [{"history": "my card is lost", "reply": "I have blocked it."}, {"history": "hello", "reply": "good morning"}] * 12
         recurra.train(turns, target="reply", output="runs/replies", settings={"translate.source": "history", **sizes})
         recurra.train(requests_table(), target=["intent", "tags"], output="runs/requests", settings=sizes)
+    if page.name == "translate.md":
+        sizes = {name: value for name, value in tiny.items() if name != "embedding.buckets"}
+        pairs = [{"en": f"A {word} sleeps.", "de": f"{name} schläft."} for word, name in (("cat", "Katze"), ("dog", "Hund")) * 12]
+        recurra.train(pairs, target="de", output="runs/en-de", settings={"translate.source": "en", "text.vocabulary_size": 300, **sizes})
     if page.name == "tag-tokens.md":
         recurra.train(tagged_table(), target="tags", output="runs/entities", settings=tiny)
     if page.name == "language-models.md":

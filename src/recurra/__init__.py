@@ -21,6 +21,7 @@ _HOMES = {
     "RecurrentClassifier": "recurra.estimators",
     "RecurrentRegressor": "recurra.estimators",
     "Settings": "recurra.config",
+    "Translator": "recurra.model.translate.model",
     "accelerate": "recurra.layers.acceleration",
     "backtest": "recurra.training.forecast.backtest",
     "load": "recurra.model.load",
@@ -36,6 +37,7 @@ __all__ = [
     "RecurrentClassifier",
     "RecurrentRegressor",
     "Settings",
+    "Translator",
     "__version__",
     "accelerate",
     "backtest",
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from recurra.model.load import load
     from recurra.model.model import Model
     from recurra.model.recommend.model import Recommender
+    from recurra.model.translate.model import Translator
     from recurra.training.forecast.backtest import backtest
     from recurra.training.train import train
 

@@ -107,6 +107,30 @@ def language() -> Golden:
     return model, text[:200] + "The ox saw a cat.\n"
 
 
+def translate() -> Golden:
+    """Words with unknown ones among them, additive attention with coverage."""
+    import recurra
+
+    pairs = [("a cat", "eine Katze"), ("a dog", "ein Hund"), ("two cats", "zwei Katzen"), ("two dogs", "zwei Hunde")]
+    table = [
+        {"en": f"{english} {verb}", "de": f"{german} {verb.upper()}"} for english, german in pairs for verb in ("sleep", "sing", "run") * 3
+    ]
+    settings = {
+        **BRIEF,
+        "translate.source": "en",
+        "translate.attention": "additive",
+        "translate.coverage": True,
+        "text.tokenizer": "word",
+        "embedding.size": 6,
+        "embedding.init_range": 0.5,
+        "encoder.hidden_size": 4,
+        "optimizer.learning_rate": 0.03,
+        "training.epochs": 6,
+        "training.batch_size": 8,
+    }
+    return recurra.train(table, target="de", settings=settings), [*table[:9], {"en": "a zebra sleep", "de": "ein Zebra SLEEP"}]
+
+
 def _sentences(count: int) -> list[dict[str, Any]]:
     """Questions with places in them, and what they are about."""
     draw = random.Random(0)
@@ -131,6 +155,7 @@ TASKS: dict[str, Callable[[], Golden]] = {
     "forecast": forecast,
     "recommend": recommend,
     "language": language,
+    "translate": translate,
 }
 
 
