@@ -146,7 +146,11 @@ class _Validation:
             losses.append(each.double().cpu())
             hits.append(right.cpu())
         mean = float(torch.cat(losses).mean())
-        metrics = {"perplexity": float(np.exp(min(mean, 700.0))), "token_accuracy": float(torch.cat(hits).double().mean())}
+        metrics = {
+            "loss": mean,  # over tokens, not the mean of the batches' means
+            "perplexity": float(np.exp(min(mean, 700.0))),
+            "token_accuracy": float(torch.cat(hits).double().mean()),
+        }
         if not len(self.rows):
             return metrics
         if not self.references:
