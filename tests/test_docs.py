@@ -245,6 +245,10 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         recurra.train(pairs, target="de", output="runs/en-de", settings={"translate.source": "en", "text.vocabulary_size": 300, **sizes})
     if page.name == "tag-tokens.md":
         recurra.train(tagged_table(), target="tags", output="runs/entities", settings=tiny)
+    if page.name == "answer-questions.md":
+        from questions import SMALL, questions
+
+        recurra.train(questions(), output="runs/questions", settings=SMALL)
     if page.name == "language-models.md":
         sizes = {"training.epochs": 1, "encoder.hidden_size": 8, "embedding.size": 8, "logging.tensorboard": False}
         lines = [{"text": f"The {word} ran. A {word} sat."} for word in ("cat", "dog", "owl", "fox") * 8]

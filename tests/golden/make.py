@@ -131,6 +131,26 @@ def translate() -> Golden:
     return recurra.train(table, target="de", settings=settings), [*table[:9], {"en": "a zebra sleep", "de": "ein Zebra SLEEP"}]
 
 
+def answer() -> Golden:
+    """Questions, a quarter of them without an answer, and a context of two windows."""
+    import recurra
+    from questions import SMALL, questions
+
+    settings = {
+        **SMALL,
+        "embedding.size": 4,
+        "embedding.character_ngrams": [3, 3],
+        "embedding.buckets": 20,
+        "encoder.hidden_size": 4,
+        "answer.window": 20,
+        "answer.stride": 12,
+        "answer.longest_answer": 5,
+        "training.epochs": 6,
+        "optimizer.learning_rate": 0.02,
+    }
+    return recurra.train(questions(60), settings=settings), questions(12, seed=1)
+
+
 def _sentences(count: int) -> list[dict[str, Any]]:
     """Questions with places in them, and what they are about."""
     draw = random.Random(0)
@@ -156,6 +176,7 @@ TASKS: dict[str, Callable[[], Golden]] = {
     "recommend": recommend,
     "language": language,
     "translate": translate,
+    "answer": answer,
 }
 
 
