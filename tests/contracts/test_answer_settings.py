@@ -19,7 +19,7 @@ CHANGES: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "no_answer": ("cellar", "references", {}),
     "cut": ("whitespace", "encoder", {}),
     "longest_answer": (2, "weights", {}),
-    "window": (16, "windows", {"answer.stride": 10, "answer.longest_answer": 5}),
+    "window": (16, "windows", {"answer.longest_answer": 5}),
     "stride": (5, "windows", {"answer.window": 16, "answer.longest_answer": 5}),
     "matches": (False, "names", {}),
     "aligned": (False, "names", {}),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recurra
-from questions import SMALL, questions
+from questions import SMALL, questions, squad
 from recurra.config import load_settings
 from recurra.data.questions import CharacterSpan
 from recurra.errors import MissingColumn, SettingsError
@@ -78,9 +80,16 @@ def test_a_reference_belongs_to_the_windows_that_hold_it() -> None:
 
 def test_words_that_both_texts_hold_are_marked() -> None:
     found = encoder().encode(["Is the Garden watered?"], ["The gardens, the garden watering"])
-    flags = found.inputs["context"][0][:, 1:].tolist()
+    flags = found.inputs["context"][0][:, 1:4].tolist()
     #                 The        gardens    ,          the        garden     watering
     assert flags == [[0, 1, 0], [0, 0, 1], [0, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]]
+
+
+def test_what_is_near_weighs_by_how_rare_it_is() -> None:
+    found = encoder().encode(["Is the garden big?"], ["The garden. Small, the end. Of it"]).inputs["context"][0][:, 4:]
+    the, garden = math.log(1 + 1 / 2), math.log(1 + 1 / 1)  # "the" stands twice in the context
+    assert found[:, 1].tolist() == [round(100 * (the + garden))] * 3 + [round(100 * the)] * 5 + [0, 0]  # by sentence
+    assert found[:, 0].tolist() == [round(100 * (2 * the + garden))] * 7 + [round(100 * (the + garden))] + [round(100 * the)] * 2
 
 
 # --- choice -------------------------------------------------------------------------------------------------------
@@ -153,6 +162,14 @@ def test_nothing_to_read_has_no_answer(question: str, context: str, model: Answe
 def test_unknown_signs_are_no_trouble(text: str, model: Answerer) -> None:
     found = model.answer(text, f"{text} and {text}")
     assert found.text is None or found.text in f"{text} and {text}"
+
+
+def test_squads_questions_are_answered_as_those_of_a_table(model: Answerer, tmp_path: Path) -> None:
+    rows = questions(6, seed=8)
+    (tmp_path / "squad.json").write_text(json.dumps(squad(rows)))
+    assert model.predict(tmp_path / "squad.json").equals(model.predict(rows))
+    [part] = model.predict_chunks(tmp_path / "squad.json")
+    assert part.inputs["id"].to_list() == [f"q{number}" for number in range(6)]
 
 
 def test_what_is_missing_is_told(model: Answerer) -> None:

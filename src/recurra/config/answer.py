@@ -31,11 +31,11 @@ class AnswerSettings(Group):
     """Tokens of the longest answer that is given."""
     window: Positive = 400
     """Tokens of a context that are read at once; a longer one is read in windows."""
-    stride: Positive = 200
-    """Tokens from the start of one window to the start of the next."""
+    stride: Positive | Literal["auto"] = "auto"
+    """Tokens from the start of one window to the start of the next; auto: half a window."""
     matches: bool = True
     """The network sees which words of the context stand in the question, and the other way round: as written, in lower case, and with the
-    same beginning (Chen et al. 2017, section 3.2)."""
+    same beginning (Chen et al. 2017, section 3.2); and how many of them stand around each word and in its sentence."""
     aligned: bool = True
     """Each word of the context is read beside the words of the question that are like it (Chen et al. 2017, section 3.2)."""
     attention: bool = True
@@ -49,7 +49,7 @@ class AnswerSettings(Group):
 
     @model_validator(mode="after")
     def _together(self) -> AnswerSettings:
-        if self.stride > self.window:
+        if self.stride != "auto" and self.stride > self.window:
             raise ValueError(f"answer.stride={self.stride} would step over text: it must be at most answer.window={self.window}")
         if self.longest_answer > self.window:
             raise ValueError(f"answer.longest_answer={self.longest_answer} must be at most answer.window={self.window}")

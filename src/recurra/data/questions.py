@@ -22,7 +22,7 @@ from recurra.data.read import Table, read, require_columns
 from recurra.data.sources import open_bytes
 from recurra.errors import DataError, EmptyData, MissingColumn, RowError
 
-__all__ = ["CharacterSpan", "Question", "Questions", "is_squad", "locate", "read_questions", "without_marker"]
+__all__ = ["CharacterSpan", "Question", "Questions", "is_squad", "locate", "read_asked", "read_questions", "without_marker"]
 
 OnError = Literal["fail", "skip"]
 ANSWERS = ("answer", "answers")
@@ -309,13 +309,43 @@ def _paths(source: Any) -> list[str]:
     return found
 
 
+def read_asked(source: Any, settings: AnswerSettings, *, on_error: OnError = "fail") -> Table:
+    """A table of questions and contexts to be answered; those of SQuAD's JSON with their `id`.
+
+    Args:
+        source: as for `read_questions`.
+        settings: the columns.
+        on_error: what happens to rows that cannot be read.
+
+    Raises:
+        MissingColumn: a column is not there.
+        DataError: it cannot be read.
+    """
+    paths = _paths(source)
+    if any(is_squad(path) for path in paths):
+        asked = [(each, paragraph) for path in paths for paragraph in _paragraphs(path) for each in paragraph.get("qas", [])]
+        rows = [
+            {"id": each.get("id"), settings.question: each.get("question"), settings.context: paragraph.get("context")}
+            for each, paragraph in asked
+        ]
+        return read(rows)
+    table = read(source, on_error=on_error)
+    require_columns(table, [settings.question, settings.context])
+    return table
+
+
 def _squad_rows(path: str) -> Iterator[_Row]:
+    for paragraph in _paragraphs(path):
+        yield from _paragraph_rows(path, paragraph)
+
+
+def _paragraphs(path: str) -> list[dict[str, Any]]:
     with open_bytes(Path(path)) as file:
         content = file.read()
     try:
         value = json.loads(content.decode("utf-8-sig"))
         articles = value["data"]
-        paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+        paragraphs: list[dict[str, Any]] = [paragraph for article in articles for paragraph in article["paragraphs"]]
     except UnicodeDecodeError as error:
         raise RowError("not valid UTF-8. Save the file as UTF-8.", source=path) from error
     except json.JSONDecodeError as error:
@@ -324,8 +354,7 @@ def _squad_rows(path: str) -> Iterator[_Row]:
         raise DataError(
             f"{path} begins as SQuAD's JSON does and goes on otherwise: {error!r}. It needs data, paragraphs, context, qas."
         ) from error
-    for paragraph in paragraphs:
-        yield from _paragraph_rows(path, paragraph)
+    return paragraphs
 
 
 def _paragraph_rows(path: str, paragraph: Any) -> Iterator[_Row]:

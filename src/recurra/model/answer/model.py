@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from recurra.config import Settings
-from recurra.data.questions import Question, Questions, read_questions, without_marker
-from recurra.data.read import read, require_columns
+from recurra.data.questions import Question, Questions, read_asked, read_questions, without_marker
 from recurra.errors import SettingsError
 from recurra.metrics.answers import answer_intervals, answer_metrics
 from recurra.model.answer.choosing import Ranking, rank
@@ -133,7 +132,7 @@ class Answerer(TrainedModel):
         """Answers to the questions of a table.
 
         Args:
-            data: a dict or a list of dicts, a frame, or the path of a table, with the columns of questions and contexts.
+            data: a dict or a list of dicts, a frame, or the path of a table, with the columns of questions and contexts; or of SQuAD's JSON.
             top: also the next best answers, so many.
             on_error: what happens to rows that cannot be read.
 
@@ -156,8 +155,7 @@ class Answerer(TrainedModel):
         if top is not None and top < 1:
             raise SettingsError(f"top={top} must be at least 1.")
         chosen = self.settings.answer
-        table = read(data, on_error=on_error)
-        require_columns(table, [chosen.question, chosen.context])
+        table = read_asked(data, chosen, on_error=on_error)
         told = 0
         for frame in table.chunks(size=CHUNK):
             texts = [["" if value is None else str(value) for value in frame[name]] for name in (chosen.question, chosen.context)]

@@ -13,7 +13,7 @@ from recurra.heads.span import SpanHead, SpanScores
 from recurra.layers.matching import AlignedAttention, BidirectionalAttention
 from recurra.layers.pooling import AttentionPooling
 from recurra.layers.stack import Stack
-from recurra.model.answer.windows import FLAGS
+from recurra.model.answer.windows import FLAGS, HUNDREDTHS
 from recurra.model.network import build_stack
 from recurra.shapes import Float, Tensor
 
@@ -27,7 +27,7 @@ class AnswerNetwork(nn.Module):
     """The trainable part of a model that answers.
 
     Question and context share the vectors of tokens and have a stack each. The context's steps are read beside the aligned question
-    (`answer.aligned`), both beside what the other text holds of them (`answer.matches`); with `answer.attention` the stacks' outputs
+    (`answer.aligned`), both beside what the other text holds of them (`answer.matches`), which the head sees again; with `answer.attention` the stacks' outputs
     attend to each other and a further stack of one layer reads the result. The question's vector is the weighted mean of its steps.
 
     Source: Chen et al. 2017, section 3.2; Seo et al. 2017, section 2.
@@ -56,7 +56,8 @@ class AnswerNetwork(nn.Module):
         if self.attention is not None:
             self.reading = build_stack(self.attention.output_size, settings.encoder.model_copy(update={"layers": 1}))
         self.pooling = AttentionPooling(width)
-        self.head = SpanHead(width + (self.reading.output_size if self.reading is not None else 0), width, settings=settings)
+        read = width + flags + (self.reading.output_size if self.reading is not None else 0)
+        self.head = SpanHead(read, width, settings=settings)
 
     def forward(self, batch: Batch) -> SpanScores:
         """Scores of all spans of each window, and of no answer."""
@@ -70,12 +71,15 @@ class AnswerNetwork(nn.Module):
         if self.attention is not None and self.reading is not None:
             joined = self.attention(steps, question_steps, context_lengths=read.lengths, question_lengths=asked.lengths)
             steps = torch.cat([steps, self.reading(joined, lengths=read.lengths)[0]], 2)
+        steps = self._beside([steps], read)
         found: SpanScores = self.head(steps, self.pooling(question_steps, asked.lengths), read.lengths)
         return found
 
     def _beside(self, parts: list[Tensor], texts: Sequence) -> Float[Tensor, "B T F"]:
-        flags = [texts.values[..., 1:].to(parts[0].dtype)] if self.matches else []
-        return torch.cat([*parts, *flags], 2)
+        if not self.matches:
+            return torch.cat(parts, 2)
+        flags = texts.values[..., 1:].to(parts[0].dtype)
+        return torch.cat([*parts, flags[..., :-HUNDREDTHS], flags[..., -HUNDREDTHS:] / 100.0], 2)
 
     def loss(self, outputs: SpanScores, batch: Batch) -> Float[Tensor, ""]:
         """Mean loss of a batch's windows."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +19,15 @@ from recurra.shapes import Int
 
 __all__ = ["FLAGS", "AnswerEncoder", "Windows"]
 
-FLAGS = 3
-"""What a token has beside its number: whether the other text holds it as it is written, in lower case, and its beginning."""
+FLAGS = 5
+"""What a token has beside its number: whether the other text holds it as it is written, in lower case, and its beginning; and, in
+hundredths, how much of the question stands around it and in its sentence, each word by how rare it is in the context."""
+HUNDREDTHS = 2
+"""How many of these are no truth values."""
+AROUND = 6
+"""Tokens on either side that are around a token."""
+ENDS = frozenset(".!?。！？")
+"""Tokens that end a sentence."""
 BEGINNING = 5
 """Letters of a word's beginning; shorter words have none but themselves."""
 
@@ -101,7 +110,7 @@ class AnswerEncoder:
         rows: dict[str, list[np.ndarray]] = {"question": [], "context": []}
         numbers, starts, spans, outside = [], [], [], 0
         for number in range(len(questions)):
-            question, context = asked.encoded(number, read), read.encoded(number, asked)
+            question, context = asked.encoded(number, read), read.encoded(number, asked, near_too=True)
             wanted = read.token_spans(number, answers[number]) if answers is not None and answers[number] else np.zeros((0, 2), np.int64)
             held = np.zeros(len(wanted), bool)
             for start in self._starts(len(context)):
@@ -120,7 +129,8 @@ class AnswerEncoder:
 
     def _starts(self, length: int) -> Sequence[int]:
         """Where windows begin: the last one is the first that reaches the end."""
-        window, stride = self.settings.window, self.settings.stride
+        window, chosen = self.settings.window, self.settings.stride
+        stride = max(window // 2, 1) if chosen == "auto" else chosen
         return range(0, max(length - window, 0) + stride, stride) if length > window else (0,)
 
     def describe(self) -> str:
@@ -152,13 +162,14 @@ class _Texts:
     def tokens(self, number: int) -> list[str]:
         return self.lists[self.rows[number]]
 
-    def encoded(self, number: int, other: _Texts) -> np.ndarray:
-        """(S, 1 + FLAGS) numbers of a text's tokens beside what the other text has of them."""
+    def encoded(self, number: int, other: _Texts, *, near_too: bool = False) -> np.ndarray:
+        """(S, 1 + FLAGS) numbers of a text's tokens beside what the other text has of them; of a context also what is near."""
         row, partner = self.rows[number], other.rows[number]
         numbers = self.numbers[row]
         sets = [set(form) - {""} for form in other.forms[partner]]
-        found = [[token in known for token in form] for form, known in zip(self.forms[row], sets, strict=True)]
-        return np.column_stack([numbers, *(np.array(flags, np.int32).reshape(len(numbers)) for flags in found)]).astype(np.int32)
+        flags = np.array([[token in known for token in form] for form, known in zip(self.forms[row], sets, strict=True)], np.int32)
+        near = _nearness(self.lists[row], self.forms[row][1], flags[1] | flags[2]) if near_too else np.zeros((HUNDREDTHS, len(numbers)))
+        return np.concatenate([numbers[None], flags, np.round(100.0 * near)]).T.astype(np.int32)
 
     def token_spans(self, number: int, spans: Sequence[CharacterSpan]) -> np.ndarray:
         """(K, 2) first and last token of spans of characters."""
@@ -175,6 +186,22 @@ def _forms(tokens: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     words = [token if any(map(str.isalnum, token)) else "" for token in tokens]
     lower = [word.lower() for word in words]
     return words, lower, [word[:BEGINNING] if len(word) >= BEGINNING else "" for word in lower]
+
+
+def _nearness(tokens: Sequence[str], words: Sequence[str], asked: np.ndarray) -> np.ndarray:
+    """(2, S) weights of the words of the question around each token and in its sentence.
+
+    A word that stands n times in the context weighs log(1 + 1/n) (Richardson et al. 2013, section 5.1).
+    """
+    counts = Counter(words)
+    weights = np.array([math.log1p(1.0 / counts[word]) for word in words]) * asked
+    sums = np.concatenate([[0.0], np.cumsum(weights)])
+    places_ = np.arange(len(tokens))
+    around = sums[np.minimum(places_ + AROUND + 1, len(tokens))] - sums[np.maximum(places_ - AROUND, 0)]
+    ends = np.array([token in ENDS for token in tokens], bool)
+    sentence = np.concatenate([[0], np.cumsum(ends)[:-1]]) if len(tokens) else np.zeros(0, int)
+    totals = np.bincount(sentence.astype(int), weights=weights, minlength=1)
+    return np.stack([around, totals[sentence.astype(int)]])
 
 
 def _ragged(rows: Sequence[np.ndarray], width: int, dtype: Any) -> Ragged:
