@@ -19,6 +19,7 @@ NAMES = ["<b>&\"'", "中文", "עברית", "d"]
 BINS = [{"low": 0.4, "high": 0.5, "confidence": 0.45, "accuracy": 0.5, "count": 7}]
 
 CHARTS: dict[str, Callable[[], str]] = {
+    "attention_map": lambda: charts.attention_map(np.eye(len(NAMES)), NAMES, NAMES),
     "learning_curve": lambda: charts.learning_curve(HISTORY, "loss", title="loss (nats)", best_epoch=2),
     "gradient_by_layer": lambda: charts.gradient_by_layer(LAYERS),
     "gradient_by_distance": lambda: charts.gradient_by_distance(DISTANCES),
