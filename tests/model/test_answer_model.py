@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recurra
 from questions import SMALL, questions, squad
-from recurra.config import load_settings
+from recurra.config import AnswerSettings, load_settings
 from recurra.data.questions import CharacterSpan
 from recurra.errors import MissingColumn, SettingsError
 from recurra.metrics.answers import overlap_f1
@@ -23,14 +23,14 @@ from recurra.model.answer.model import Answerer
 from recurra.model.answer.windows import AnswerEncoder, Windows
 
 
-def encoder(**settings: Any) -> AnswerEncoder:
-    chosen = load_settings({"head.task": "answer", "text.min_frequency": 1, **settings})
+def encoder(**options: Any) -> AnswerEncoder:
+    chosen = load_settings({"head.task": "answer", "text.min_frequency": 1, **options})
     return AnswerEncoder.fit(["Where is it?"], ["It is in the garden, said Ana."], chosen)
 
 
 @pytest.fixture(scope="module")
 def model() -> Answerer:
-    settings = {
+    learnt = {
         **SMALL,
         "training.epochs": 30,
         "training.patience": 0,
@@ -39,7 +39,7 @@ def model() -> Answerer:
         "head.dropout": 0.0,
         "augmentation.word_dropout": 0.0,
     }
-    found = recurra.train(questions(240), settings=settings)
+    found = recurra.train(questions(240), settings=learnt)
     assert isinstance(found, Answerer)
     return found
 
@@ -47,10 +47,15 @@ def model() -> Answerer:
 # --- windows ------------------------------------------------------------------------------------------------------
 
 
+ENCODER = encoder()
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 40), st.integers(1, 12), st.integers(1, 12))
 def test_windows_cover_a_context_and_none_is_idle(length: int, window: int, stride: int) -> None:
     stride = min(stride, window)
-    made = encoder(**{"answer.window": window, "answer.stride": stride, "answer.longest_answer": 1})
+    chosen = AnswerSettings(window=window, stride=stride, longest_answer=1)
+    made = AnswerEncoder(ENCODER.tokenizer, ENCODER.cut, "", settings=chosen)
     found = made.encode(["What?"], [" ".join(["word"] * length)])
     covered = np.zeros(length, bool)
     for start, size in zip(found.start.tolist(), found.inputs["context"].lengths.tolist(), strict=True):

@@ -42,7 +42,7 @@ class AnswerBaseline:
         metrics: as those of the network.
         intervals: by name of the metric.
         answers: to each question, "" for none.
-        seconds: that it took.
+        seconds: that it took; None where nothing was to do.
     """
 
     name: str
@@ -50,7 +50,7 @@ class AnswerBaseline:
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     answers: list[str]
-    seconds: float
+    seconds: float | None
 
     def result(self) -> Result:
         """As the report takes it."""
@@ -79,7 +79,7 @@ def answer_baselines(
 
     found = {}
     if not answerable(references).all() or not answerable([each.texts for each in validation]).all():
-        found["no_answer"] = AnswerBaseline("no_answer", "no question has an answer", *figures([""] * len(measured)), 0.0)
+        found["no_answer"] = AnswerBaseline("no_answer", "no question has an answer", *figures([""] * len(measured)), None)
     started = time.perf_counter()
     width, threshold = _choose(validation, cut)
     answers = [text if score > threshold else "" for text, score in _answers(measured, cut, width)]
