@@ -142,3 +142,10 @@ def test_other_tasks_refuse_it() -> None:
     table = [{"text": row["text"], "price": 1.5 * number} for number, row in enumerate(rows(20))]
     with pytest.raises(SettingsError, match="out_of_scope"):
         recurra.train(table, target="price", settings=LEARN)
+
+
+def test_an_estimator_refuses_it() -> None:
+    from recurra.estimators import RecurrentClassifier
+
+    with pytest.raises(SettingsError, match="one of the classes of y"):
+        RecurrentClassifier(settings={"out_of_scope.label": "oos"}).fit(["a b", "c d"] * 5, ["x", "y"] * 5)

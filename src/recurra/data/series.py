@@ -158,7 +158,8 @@ def _numbers(frame: pl.DataFrame, roles: Roles, places: _Places, *, skip: bool) 
                 if not numbers.count():
                     raise DataError(
                         f"Column {name!r} holds no numbers, but such as {frame[name][row]!r}: a target must be a number. As a covariate, name it "
-                        "forecast.past, forecast.known or forecast.static, and its texts are categories."
+                        "forecast.past, forecast.known or forecast.static, and its texts are categories. For a head for each of several targets "
+                        "of a table that is no series, set the task several (--task several)."
                     )
                 raise RowError(
                     f"{frame[name][row]!r} in column {name!r} is not a number between -1e30 and 1e30. Correct it, or leave such rows out "

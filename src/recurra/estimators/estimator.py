@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from recurra.config import Settings, load_settings
 from recurra.data.read import read
-from recurra.errors import TrainingInterrupted
+from recurra.errors import SettingsError, TrainingInterrupted
 from recurra.estimators.inputs import Inputs, Kind, column_types, mixed_columns, plain, sequences
 from recurra.estimators.targets import Target
 from recurra.model.encode import encode_columns, usable_rows
@@ -209,6 +209,8 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc] # scikit-learn ha
             state = plain(self.random_state)
             given["training.seed"] = state if isinstance(state, int) else int(check_random_state(state).randint(2**31 - 1))
         chosen = load_settings(QUIET, self.settings, given)
+        if chosen.out_of_scope.label is not None:
+            raise SettingsError("An estimator gives every row one of the classes of y: out_of_scope is for recurra.train. Leave it out.")
         types = {**column_types(inputs), **chosen.data.types}
         # a rare label that only a validation row has cannot be learnt: that row is left out
         rare = {"data.on_error": "skip"} if target.task == "labels" else None
