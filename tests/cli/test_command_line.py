@@ -13,7 +13,7 @@ import pytest
 from jobs import ENVIRONMENT
 from recurra.cli import app, main
 
-COMMANDS = ["train", "evaluate", "predict", "forecast", "backtest", "recommend", "generate", "settings", "doctor"]
+COMMANDS = ["train", "evaluate", "predict", "forecast", "backtest", "recommend", "generate", "dialogues", "chat", "settings", "doctor"]
 HEAVY = {"torch", "polars", "lightning", "numpy", "sklearn", "altair", "pydantic", "yaml", "tokenizers", "scipy", "pandas"}
 
 
