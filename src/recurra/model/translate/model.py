@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -22,49 +22,13 @@ from recurra.model.model import Prediction
 from recurra.model.trained import OnError, TrainedModel
 from recurra.model.translate.measuring import MeasuredTexts, alignments, force
 from recurra.model.translate.network import TranslateNetwork
+from recurra.model.translate.outputs import Aligned, Translation, as_frame
 from recurra.model.translate.search import Search, search
-from recurra.shapes import Float
 
-__all__ = ["Aligned", "Translation", "Translator"]
+__all__ = ["Translator"]
 
 CHUNK = 1_024
 """Rows that are read and written at a time."""
-
-
-@dataclass(frozen=True)
-class Translation:
-    """What was written for a text.
-
-    Attributes:
-        text: that was written.
-        score: what it was chosen by: its log-probability over its length to the power of `length_power`.
-        log_probability: natural logarithm, the end included where there is one.
-        ended: False where it was cut off at the largest length.
-        source_cut: whether only the first `text.max_length` tokens of the source were read.
-        alternatives: the next best outputs, where more than one was wanted.
-    """
-
-    text: str
-    score: float
-    log_probability: float
-    ended: bool = True
-    source_cut: bool = False
-    alternatives: tuple[Translation, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Aligned:
-    """What each token of an output attended to.
-
-    Attributes:
-        source: tokens that were read.
-        output: tokens that were written, the last one the end.
-        weights: (T, S) of the attention, of sum one over the source.
-    """
-
-    source: list[str]
-    output: list[str]
-    weights: Float[np.ndarray, "T S"]
 
 
 class Translator(TrainedModel):
@@ -131,25 +95,23 @@ class Translator(TrainedModel):
         Raises:
             SettingsError: a number is out of range, a phrase is empty, or a forced one is not in the vocabulary.
         """
-        chosen = self._search(beam, n_best, length_power, most)
-        chosen = self._constrained(chosen, forbidden, forced)
+        chosen = self._constrained(self._search(beam, n_best, length_power, most), forbidden, forced)
         # Bytes that were no UTF-8 reach Python as half characters, which have no tokens.
         given = pl.Series([str(text).encode(errors="replace").decode() for text in texts], dtype=pl.String)
         sources = encode_texts(self.codec, given, self.settings.text.max_length)
         there = np.flatnonzero(sources.lengths)
-        found = [Translation("", 0.0, 0.0) for _ in given]
         read = sources.take(there)
         cut = _cut_rows(self.codec, given, sources) if sources.truncated else set()
         written = search(self.network, read, chosen) if len(there) else []
         names = self._names(given.gather(there), read, written)
-        for place, row in enumerate(there.tolist()):
-            outputs = [
+        found = [Translation("", 0.0, 0.0) for _ in given]
+        for row, outputs, named in zip(there.tolist(), written, names, strict=True):
+            every = [
                 Translation(text, each.score, each.log_probability, each.ended, row in cut)
-                for text, each in zip(names[place], written[place], strict=True)
+                for text, each in zip(named, outputs, strict=True)
             ]
-            allowed = [each for each in outputs if not any(phrase in each.text for phrase in forbidden)] or outputs
-            first = allowed[0]
-            found[row] = Translation(first.text, first.score, first.log_probability, first.ended, first.source_cut, tuple(allowed[1:]))
+            allowed = [each for each in every if not any(phrase in each.text for phrase in forbidden)] or every
+            found[row] = replace(allowed[0], alternatives=tuple(allowed[1:]))
         return found
 
     def attention(self, text: str, output: str | None = None) -> Aligned:
@@ -193,7 +155,7 @@ class Translator(TrainedModel):
             if UNKNOWN in numbers:
                 raise SettingsError(f"{phrase!r} cannot be forced: {', '.join(self.codec.unknown(phrase))!r} is not in the vocabulary.")
             wanted.append(numbers)
-        return Search(chosen.beam, chosen.n_best, chosen.length_power, chosen.most, tuple(barred), tuple(wanted), chosen.unknown)
+        return replace(chosen, forbidden=tuple(barred), forced=tuple(wanted))
 
     def _phrase(self, phrase: str) -> list[list[int]]:
         """The tokens of a phrase at the beginning of a text, and after a blank."""
@@ -221,7 +183,7 @@ class Translator(TrainedModel):
     def predict(self, data: Any, *, on_error: OnError = "fail", beam: int | None = None, n_best: int = 1) -> pl.DataFrame:
         """Write for a text, texts or the rows of a table; see `predict_chunks`."""
         parts = [part.outputs for part in self.predict_chunks(data, on_error=on_error, beam=beam, n_best=n_best)]
-        return pl.concat(parts) if parts else _frame([], n_best)
+        return pl.concat(parts) if parts else as_frame([], n_best)
 
     def predict_chunks(
         self,
@@ -260,7 +222,7 @@ class Translator(TrainedModel):
             longest = self.settings.text.max_length
             notes = (f"{cut:,} of these texts are longer than {longest:,} tokens (text.max_length) and read up to there",) if cut else ()
             kept = frame.drop(list(table.join))
-            yield Prediction(kept, _frame(outputs, n_best), tuple(table.bad_rows[told:]), unreadable - counted, notes)
+            yield Prediction(kept, as_frame(outputs, n_best), tuple(table.bad_rows[told:]), unreadable - counted, notes)
             told, counted = len(table.bad_rows), unreadable
 
     def evaluate(self, data: Any, *, on_error: OnError = "fail") -> dict[str, float]:
@@ -351,15 +313,3 @@ def _cut_rows(codec: TextCodec, given: pl.Series, sources: Ragged) -> set[int]:
     """Rows of which not all was read."""
     whole = codec.encode_rows(given.str.strip_chars()).lengths
     return set(np.flatnonzero(whole > sources.lengths).tolist())
-
-
-def _frame(outputs: Sequence[Translation], n_best: int) -> pl.DataFrame:
-    columns: dict[str, Any] = {
-        "text": pl.Series([each.text for each in outputs], dtype=pl.String),
-        "score": pl.Series([each.score for each in outputs], dtype=pl.Float64),
-    }
-    if n_best > 1:
-        further = [each.alternatives for each in outputs]
-        columns["alternatives"] = pl.Series([[each.text for each in row] for row in further], dtype=pl.List(pl.String))
-        columns["alternative_scores"] = pl.Series([[each.score for each in row] for row in further], dtype=pl.List(pl.Float64))
-    return pl.DataFrame(columns)

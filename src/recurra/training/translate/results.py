@@ -114,7 +114,6 @@ def translate_report(
         baselines: of `fill_run`.
     """
     settings, encoder = model.settings, model.settings.encoder
-    decoder = model.network.decoder
     results = _results(model, prepared, measured, baselines)
     return Report(
         title=folder.name,
@@ -132,11 +131,16 @@ def translate_report(
             **run_facts(model.run, result, unit="tokens", backend=model.network.explain_backend()),
             **{f"{name} signature": signature for name, signature in model.run["signatures"].items()},
         },
-        summary=(
-            f"{'bidirectional ' if encoder.bidirectional else ''}{encoder.cell.upper()} encoder, {encoder.layers} x {encoder.hidden_size} units, "
-            f"decoder {decoder.layers} x {decoder.output_size}, {settings.translate.attention} attention, "
-            f"{model.network.parameter_count:,} parameters"
-        ),
+        summary=_summary(model),
+    )
+
+
+def _summary(model: Translator) -> str:
+    settings, encoder, decoder = model.settings, model.settings.encoder, model.network.decoder
+    direction = "bidirectional " if encoder.bidirectional else ""
+    return (
+        f"{direction}{encoder.cell.upper()} encoder, {encoder.layers} x {encoder.hidden_size} units, decoder {decoder.layers} x "
+        f"{decoder.output_size}, {settings.translate.attention} attention, {model.network.parameter_count:,} parameters"
     )
 
 
