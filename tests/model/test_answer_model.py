@@ -32,7 +32,7 @@ def encoder(**options: Any) -> AnswerEncoder:
 def model() -> Answerer:
     learnt = {
         **SMALL,
-        "training.epochs": 30,
+        "training.epochs": 8,
         "training.patience": 0,
         "optimizer.learning_rate": 0.02,
         "embedding.dropout": 0.0,
