@@ -258,6 +258,11 @@ def test_rows_without_a_text_are_left_out_and_counted() -> None:
         train([*ROWS, {"en": "x", "de": ""}], data__missing_targets="fail")
 
 
+def test_numbers_are_texts_too() -> None:
+    model = train([{"en": f"number {n % 7}", "de": n % 7} for n in range(40)])
+    assert model.evaluate([{"en": "number 3", "de": 3}])["rows"] == 1
+
+
 def test_long_texts_are_cut_and_told() -> None:
     shown: list[str] = []
     model = train([*ROWS, {"en": "a cat " * 10_000, "de": "es"}], text__max_length=20, show=shown.append)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 
 from recurra.config import Settings
@@ -155,7 +156,7 @@ class _Validation:
             return metrics
         if not self.references:
             target = self.prepared.columns[1]
-            self.references = self.prepared.rows.gather(self.rows, [target])[target].to_list()
+            self.references = self.prepared.rows.gather(self.rows, [target])[target].cast(pl.String).to_list()
         chosen = Search(1, most=2 * self.prepared.longest + 1)
         written = search(self.network, self.prepared.sources.take(self.rows), chosen)
         texts = [self.prepared.codec.decode(each[0].tokens).strip() for each in written]
