@@ -139,7 +139,7 @@ def test_without_validation_or_test_part(shares: tuple[float, float], tmp_path: 
 
 
 def test_a_monitor_that_is_not_measured_is_refused() -> None:
-    with pytest.raises(SettingsError, match="needs validation rows"):
+    with pytest.raises(SettingsError, match="needs a validation part"):
         train(rows(40), settings={**INPUTS, "data.validation_share": 0.0, "training.monitor": "accuracy"})
     with pytest.raises(SettingsError, match=r"not a metric for this task. Known for this task: accuracy"):
         train(rows(40), settings={**INPUTS, "training.monitor": "rmse"})

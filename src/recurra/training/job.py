@@ -12,12 +12,17 @@ from typing import Any, Generic, TypeVar
 from torch import nn
 
 from recurra.config import Settings
+from recurra.data.read import Table, read, resolve
+from recurra.data.split import Part
+from recurra.errors import SettingsError
+from recurra.evaluation.report import Report
 from recurra.model.trained import TrainedModel
 from recurra.training.devices import process_rank
 from recurra.training.fit import FitResult
 from recurra.training.logs import require_loggers
 from recurra.training.monitor import choose_metric
 from recurra.training.output import keep_plan, open_output
+from recurra.training.results import write_results
 from recurra.training.seeds import random_state, restore_random_state
 from recurra.training.timings import Timings
 
@@ -124,10 +129,49 @@ class Job(ABC, Generic[Prepared, Network]):
         prepared = self._prepare()
         return self.facts(prepared, self.build(prepared))
 
+    def tables(self) -> list[tuple[Table, Part | None]]:
+        """The given tables with the part that each is: the first one is trained on, and rows are held out of it where its part is None."""
+        data = self.settings.data
+        found = resolve(self.data, on_error=data.on_error, join=data.join)
+        tables: list[tuple[Table, Part | None]] = [(found["train"], None)]
+        for part, given in ((Part.VALIDATION, self.validation), (Part.TEST, self.test)):
+            if given is not None:
+                tables.append((read(given, on_error=data.on_error, join=data.join), part))
+            elif part.name.lower() in found:
+                tables.append((found[part.name.lower()], part))
+        return tables
+
     def say(self, line: str) -> None:
         """Show a line, once, whatever the number of processes."""
         if self.show is not None and line and process_rank() == 0:
             self.show(line)
+
+    def write(self, model: TrainedModel, report: Callable[[], Report]) -> None:
+        """Write model folder and report, where anything is to stay on disk.
+
+        Args:
+            model: the trained model, its `run` filled in.
+            report: makes the report.
+        """
+        if self.keep:
+            write_results(self.folder, model, report, timings=self.timings)
+            self.say(f"model folder: {self.folder}")
+
+    def require_validation(self, loader: object | None) -> None:
+        """Refuse a metric that selects the model where there is nothing to measure it on.
+
+        Args:
+            loader: of the validation part; None where there is none.
+
+        Raises:
+            SettingsError: `training.monitor` names a metric of the validation part.
+        """
+        monitor = self.settings.training.monitor
+        if loader is None and monitor not in {"auto", "train_loss"}:
+            raise SettingsError(
+                f"training.monitor={monitor!r} needs a validation part, and there is none: give some, "
+                "or leave the setting out, and the training loss selects the model."
+            )
 
     def warn_of_few_steps(self, batches: int) -> None:
         """Say so where a training will be short.

@@ -12,7 +12,6 @@ import torch
 from recurra.data.batch import Batch
 from recurra.data.questions import read_questions
 from recurra.data.vectors import read_vectors, vector_size
-from recurra.errors import SettingsError
 from recurra.heads.span import SpanScores
 from recurra.model.answer.model import Answerer
 from recurra.model.answer.network import AnswerNetwork
@@ -23,7 +22,6 @@ from recurra.training.answer.results import answer_report, choose_threshold, fil
 from recurra.training.fit import FitResult, fit
 from recurra.training.job import Job
 from recurra.training.output import WORK
-from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
 
 __all__ = ["AnswerJob"]
@@ -81,11 +79,7 @@ class AnswerJob(Job[PreparedQuestions, AnswerNetwork]):
         settings = prepared.settings
         train_loader, validation_loader = loaders(prepared)
         self.warn_of_few_steps(len(train_loader))
-        if validation_loader is None and settings.training.monitor not in {"auto", "train_loss"}:
-            raise SettingsError(
-                f"training.monitor={settings.training.monitor!r} needs a validation part, and there is none: give some, "
-                "or leave the setting out, and the training loss selects the model."
-            )
+        self.require_validation(validation_loader)
 
         def validate(outputs: Iterator[tuple[SpanScores, Batch]]) -> dict[str, float]:
             found = np.zeros((len(prepared.windows["validation"]), 1 + 3 * CANDIDATES))
@@ -121,14 +115,7 @@ class AnswerJob(Job[PreparedQuestions, AnswerNetwork]):
         for name, baseline in baselines.items():
             found = baseline.metrics
             self.say(f"  {name}, {baseline.description}: F1 {found['f1']:.4f}, exact match {found['exact_match']:.4f}")
-        if self.keep:
-            write_results(
-                self.folder,
-                model,
-                lambda: answer_report(self.folder, model, prepared, result, measured, baselines=baselines),
-                timings=self.timings,
-            )
-            self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
+        self.write(model, lambda: answer_report(self.folder, model, prepared, result, measured, baselines=baselines))
         return model
 
     def facts(self, prepared: PreparedQuestions, network: AnswerNetwork) -> dict[str, Any]:

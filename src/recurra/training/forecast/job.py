@@ -24,7 +24,6 @@ from recurra.training.forecast.report import forecast_report
 from recurra.training.forecast.results import calibrate, fill_run, measure
 from recurra.training.job import Job
 from recurra.training.output import WORK
-from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
 from recurra.training.validation import validation_metrics
 
@@ -133,9 +132,7 @@ class ForecastJob(Job[Prepared, ForecastNetwork]):
             measured = measure(model, prepared)
         fill_run(model, prepared, result, measured, timings=self.timings)
         self._show(model, measured.part)
-        if self.keep:
-            write_results(self.folder, model, lambda: forecast_report(self.folder, model, prepared, result, measured), timings=self.timings)
-            self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
+        self.write(model, lambda: forecast_report(self.folder, model, prepared, result, measured))
         return model
 
     def _show(self, model: Forecaster, part: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from recurra.data.texts import read_texts
-from recurra.errors import SettingsError
 from recurra.metrics.language import token_metrics
 from recurra.model.language.batch import TokenBatch
 from recurra.model.language.model import LanguageModel
@@ -20,7 +19,6 @@ from recurra.training.language.prepare import PreparedText, prepare
 from recurra.training.language.results import fill_run, language_report, measure
 from recurra.training.layer_groups import LayerGroups
 from recurra.training.output import WORK
-from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
 from recurra.training.transfer import Pretrained, adapted, begin_language, read_pretrained, with_model
 
@@ -85,11 +83,7 @@ class LanguageJob(Job[PreparedText, LanguageNetwork]):
         loader = train_loader(prepared.tokens["train"], settings)
         self.warn_of_few_steps(len(loader))
         held_out = prepared.tokens.get("validation")
-        if held_out is None and settings.training.monitor not in {"auto", "train_loss"}:
-            raise SettingsError(
-                f"training.monitor={settings.training.monitor!r} needs a validation part, and there is none: give some, "
-                "or leave the setting out, and the training loss selects the model."
-            )
+        self.require_validation(held_out)
 
         def validate(outputs: Iterator[tuple[Outputs, TokenBatch]]) -> dict[str, float]:
             losses = torch.cat([network.losses(found, batch).double().cpu() for found, batch in outputs])
@@ -124,14 +118,7 @@ class LanguageJob(Job[PreparedText, LanguageNetwork]):
         baselines = fill_run(model, prepared, result, measured, timings=self.timings)
         for name, baseline in baselines.items():
             self.say(f"  {name}, {baseline.description}: {baseline.metrics['perplexity']:.3f}")
-        if self.keep:
-            write_results(
-                self.folder,
-                model,
-                lambda: language_report(self.folder, model, prepared, result, measured, baselines=baselines),
-                timings=self.timings,
-            )
-            self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
+        self.write(model, lambda: language_report(self.folder, model, prepared, result, measured, baselines=baselines))
         return model
 
     def facts(self, prepared: PreparedText, network: LanguageNetwork) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from recurra.training.recommend.loaders import QuestionLoader, StreamLoader
 from recurra.training.recommend.prepare import Prepared, prepare
 from recurra.training.recommend.report import recommend_report
 from recurra.training.recommend.results import fill_run, measure
-from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
 
 __all__ = ["RecommendJob"]
@@ -102,16 +101,12 @@ class RecommendJob(Job[Prepared, RecommendNetwork]):
             self.say(
                 f"  {name}, {baseline.description}: {baseline.metrics.get(network.head.monitor, float('nan')):.4f} {network.head.monitor}"
             )
-        if self.keep:
-            write_results(
-                self.folder,
-                model,
-                lambda: recommend_report(
-                    self.folder, model, prepared, result, part=measured.part, ranking=measured.ranking, baselines=baselines
-                ),
-                timings=self.timings,
-            )
-            self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
+        self.write(
+            model,
+            lambda: recommend_report(
+                self.folder, model, prepared, result, part=measured.part, ranking=measured.ranking, baselines=baselines
+            ),
+        )
         return model
 
     def facts(self, prepared: Prepared, network: RecommendNetwork) -> dict[str, Any]:

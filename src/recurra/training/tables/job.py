@@ -11,8 +11,6 @@ import numpy as np
 
 from recurra.config import Settings
 from recurra.data.batch import Batch
-from recurra.data.read import Table, read, resolve
-from recurra.data.split import Part
 from recurra.data.store import join_rows, take_rows
 from recurra.data.vectors import vector_size
 from recurra.errors import SettingsError
@@ -24,7 +22,6 @@ from recurra.training.fit import FitResult, fit
 from recurra.training.job import Job
 from recurra.training.layer_groups import LayerGroups
 from recurra.training.output import WORK
-from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
 from recurra.training.tables.loaders import loaders
 from recurra.training.tables.prepare import Plan, Prepared, make_plan, prepare
@@ -47,7 +44,7 @@ class TableJob(Job[Prepared, Network]):
 
     def prepare(self) -> Prepared:
         """Read, infer, split, fit features, encode; what can be refused is refused before."""
-        tables = self._tables()
+        tables = self.tables()
         self.pretrained = read_pretrained(self.settings)
         settings = self.settings if self.pretrained is None else adapted(self.settings, self.pretrained)
         planned = self._with_vocabularies(make_plan(tables, _with_vector_size(settings)))
@@ -69,17 +66,6 @@ class TableJob(Job[Prepared, Network]):
         columns = columns_to_begin(planned.inputs, planned.settings)
         vocabularies = {column.name: self.pretrained.source(column.name).vocabulary(column.type) for column in columns}
         return replace(planned, vocabularies=vocabularies)
-
-    def _tables(self) -> list[tuple[Table, Part | None]]:
-        data = self.settings.data
-        found = resolve(self.data, on_error=data.on_error, join=data.join)
-        tables: list[tuple[Table, Part | None]] = [(found["train"], None)]
-        for part, given in ((Part.VALIDATION, self.validation), (Part.TEST, self.test)):
-            if given is not None:
-                tables.append((read(given, on_error=data.on_error, join=data.join), part))
-            elif part.name.lower() in found:
-                tables.append((found[part.name.lower()], part))
-        return tables
 
     def build(self, prepared: Prepared) -> Network:
         """The network, from the run's seed."""
@@ -116,11 +102,7 @@ class TableJob(Job[Prepared, Network]):
 
         train_loader, validation_loader = loaders(prepared)
         self.warn_of_few_steps(len(train_loader))
-        if validation_loader is None and settings.training.monitor not in {"auto", "train_loss"}:
-            raise SettingsError(
-                f"training.monitor={settings.training.monitor!r} needs validation rows, and there are none: give some, "
-                "or leave the setting out, and the training loss selects the model."
-            )
+        self.require_validation(validation_loader)
         if validation_loader is None and any(_needs_validation(each) for each in head.heads):
             raise SettingsError(
                 "out_of_scope.by=threshold chooses its threshold on validation rows, and there are none: give some with --validation, or let "
@@ -153,14 +135,7 @@ class TableJob(Job[Prepared, Network]):
         for name, baseline in baselines.items():
             owner = next((head for head in model.head.heads if name.startswith(f"{head.name}.")), model.head.heads[0])
             self.say(f"  {name}, {baseline.description}: {baseline.metrics.get(owner.monitor, float('nan')):.4f}")
-        if self.keep:
-            write_results(
-                self.folder,
-                model,
-                lambda: table_report(self.folder, model, prepared, result, measured, baselines=baselines),
-                timings=self.timings,
-            )
-            self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
+        self.write(model, lambda: table_report(self.folder, model, prepared, result, measured, baselines=baselines))
         return model
 
     def facts(self, prepared: Prepared, network: Network) -> dict[str, Any]:

@@ -11,9 +11,7 @@ import torch
 
 from recurra.config import Settings
 from recurra.data.batch import Batch
-from recurra.data.read import Table, read, resolve
 from recurra.data.split import Part
-from recurra.errors import SettingsError
 from recurra.metrics.translation import text_metrics
 from recurra.model.translate.model import Translator
 from recurra.model.translate.network import TranslateNetwork
@@ -22,7 +20,6 @@ from recurra.shapes import Tensor
 from recurra.training.fit import FitResult, fit
 from recurra.training.job import Job
 from recurra.training.output import WORK
-from recurra.training.results import write_results
 from recurra.training.seeds import seed_everything
 from recurra.training.translate.loaders import loaders
 from recurra.training.translate.prepare import PreparedPairs, prepare
@@ -36,7 +33,7 @@ class TranslateJob(Job[PreparedPairs, TranslateNetwork]):
 
     def prepare(self) -> PreparedPairs:
         """Read, split, learn the vocabulary, encode."""
-        prepared = prepare(self._tables(), self.settings, cache=None if self.keep else self.folder / "encoded", say=self.say)
+        prepared = prepare(self.tables(), self.settings, cache=None if self.keep else self.folder / "encoded", say=self.say)
         source, target = prepared.columns
         self.say(f"from {source!r} ({prepared.reason}) to {target!r}; {prepared.codec.describe()} ({prepared.codec.reason})")
         self.say("rows: " + ", ".join(f"{count:,} {part}" for part, count in prepared.sizes.items()))
@@ -49,17 +46,6 @@ class TranslateJob(Job[PreparedPairs, TranslateNetwork]):
         for part, count in prepared.overlap.items():
             self.say(f"warning: {count:,} {part} rows have the same source as a training row; figures on them flatter the model")
         return prepared
-
-    def _tables(self) -> list[tuple[Table, Part | None]]:
-        data = self.settings.data
-        found = resolve(self.data, on_error=data.on_error, join=data.join)
-        tables: list[tuple[Table, Part | None]] = [(found["train"], None)]
-        for part, given in ((Part.VALIDATION, self.validation), (Part.TEST, self.test)):
-            if given is not None:
-                tables.append((read(given, on_error=data.on_error, join=data.join), part))
-            elif part.name.lower() in found:
-                tables.append((found[part.name.lower()], part))
-        return tables
 
     def build(self, prepared: PreparedPairs) -> TranslateNetwork:
         """The network, from the run's seed."""
@@ -74,11 +60,7 @@ class TranslateJob(Job[PreparedPairs, TranslateNetwork]):
         settings = prepared.settings
         train_loader, validation_loader = loaders(prepared)
         self.warn_of_few_steps(len(train_loader))
-        if validation_loader is None and settings.training.monitor not in {"auto", "train_loss"}:
-            raise SettingsError(
-                f"training.monitor={settings.training.monitor!r} needs validation rows, and there are none: give some, "
-                "or leave the setting out, and the training loss selects the model."
-            )
+        self.require_validation(validation_loader)
         return fit(
             network,
             train_loader,
@@ -105,14 +87,7 @@ class TranslateJob(Job[PreparedPairs, TranslateNetwork]):
         baselines = fill_run(model, prepared, result, measured, timings=self.timings)
         for name, baseline in baselines.items():
             self.say(f"  {name}, {baseline.description}: {baseline.metrics['bleu']:.2f}")
-        if self.keep:
-            write_results(
-                self.folder,
-                model,
-                lambda: translate_report(self.folder, model, prepared, result, measured, baselines=baselines),
-                timings=self.timings,
-            )
-            self.say(f"model folder: {self.folder}" if (self.folder / "model.json").is_file() else "")
+        self.write(model, lambda: translate_report(self.folder, model, prepared, result, measured, baselines=baselines))
         return model
 
     def facts(self, prepared: PreparedPairs, network: TranslateNetwork) -> dict[str, Any]:
