@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -93,6 +94,18 @@ def test_noise_is_shared_and_goes_on() -> None:
     before = torch.get_rng_state()
     network.loss(network(batch), batch)
     assert not torch.equal(torch.get_rng_state(), before)
+
+
+def test_gradient_flow_is_that_of_the_rows_as_they_are(tmp_path: Path, quiet_report: None) -> None:
+    """Passes over shifted vectors are not watched: in the first step, distances are the same with a weight of next to nothing."""
+
+    def distances(weight: float) -> list[float]:
+        settings = {**BASE, "semi_supervised.virtual_adversarial": weight, "training.gradient_flow_batches": 1, "training.epochs": 1}
+        recurra.train(rows(), settings=settings, output=tmp_path / str(weight))
+        table = pl.read_csv(next((tmp_path / str(weight)).rglob("gradient_flow.csv")))
+        return table.filter(pl.col("distance").is_not_null())["norm"].to_list()
+
+    assert distances(1e-20) == pytest.approx(distances(0.0), rel=1e-5)  # float32, and a weight far below its 24 bits
 
 
 def test_rows_without_a_label_are_trained_on_and_nothing_else() -> None:

@@ -164,7 +164,9 @@ class Fitting(lightning.LightningModule):
         self._watched = last and self.flow.wants(course.batch // accumulate, -(-course.batches // accumulate))
         if self._watched:
             self.flow.start()
-        loss: Tensor = self.network.loss(self._outputs(batch), batch)  # type: ignore[operator]  # what a network must have
+        outputs = self._outputs(batch)
+        self.flow.seen()
+        loss: Tensor = self.network.loss(outputs, batch)  # type: ignore[operator]  # what a network must have
         self.manual_backward(loss / size)
         self._step_losses.append(float(loss.detach()))
         course.batch += 1

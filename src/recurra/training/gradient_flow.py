@@ -55,11 +55,15 @@ class GradientFlow:
         for name, layer in recurrent_layers(self.network).items():
             self._handles.append(layer.register_forward_pre_hook(self._hook(name), with_kwargs=True))
 
-    def stop(self) -> None:
-        """Watch no longer; what was seen but not collected is forgotten."""
+    def seen(self) -> None:
+        """The forward pass is over: calls that a loss makes besides are not watched."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+    def stop(self) -> None:
+        """Watch no longer; what was seen but not collected is forgotten."""
+        self.seen()
         self._watched.clear()
 
     def _hook(self, name: str) -> Any:
