@@ -154,7 +154,9 @@ def _head_report(
         data=DataSummary(rows={part: len(measured.rows)}),
         results=found.results,
         errors=found.errors,
-        summary=f"{direction}{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters",
+        summary=f"{direction}{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters"
+        if head is model.head
+        else "",
     )
 
 
