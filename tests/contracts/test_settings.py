@@ -133,7 +133,7 @@ CHANGES: dict[str, Change] = {
     "logging.wandb": Change("project", "error"),
     "logging.mlflow": Change("experiment", "error"),
 }
-OTHERS = ("answer", "forecast", "language", "out_of_scope", "recommend", "semi_supervised", "several", "tag", "transfer")
+OTHERS = ("answer", "forecast", "language", "out_of_scope", "recommend", "semi_supervised", "several", "tag", "transfer", "translate")
 """Groups whose settings have a test of their own, beside this one."""
 BASE: dict[str, Any] = {**SMALL, "target": "label", "data.columns": ["text", "price"], "training.device": "cpu"}
 
