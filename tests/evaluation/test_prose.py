@@ -118,11 +118,13 @@ def test_every_metric_has_its_label() -> None:
     import numpy as np
 
     from recurra.data.store import Ragged
+    from recurra.heads.out_of_scope import scope_metrics
     from recurra.metrics import classification_metrics, forecast_metrics, label_metrics, regression_metrics
     from recurra.metrics.answers import answer_metrics
     from recurra.metrics.language import token_metrics
     from recurra.metrics.ranking import rank, ranking_metrics
     from recurra.metrics.spans import span_metrics
+    from recurra.metrics.translation import text_metrics
 
     square = np.array([[0.7, 0.1, 0.1, 0.1]] * 3 + [[0.1, 0.7, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.1, 0.7]])
     found = {
@@ -139,10 +141,14 @@ def test_every_metric_has_its_label() -> None:
     found |= set(span_metrics(np.array([[1, 1, 1]]), np.array([[1, 1]])))
     found |= set(answer_metrics(["one", ""], [["one"], []]))
     found |= set(token_metrics(np.ones(2), np.ones(2, int), characters=2))
+    found |= set(text_metrics(["one two"], ["one"]))
+    found |= set(scope_metrics(np.array([0, 1]), np.array([0, 1]), 1))
     elsewhere = {
+        "all_right",
         "answer_popularity",
         "cache_perplexity",
         "dynamic_perplexity",
+        "score",
         "unknown_tags",
     }  # `recurra.model` and `recurra.heads` make these
     assert (found - {"tokens"}) | elsewhere == set(METRICS)

@@ -70,10 +70,6 @@ ANSWER_DEFAULTS: dict[str, Any] = {
 }
 """What answers set where the user sets nothing."""
 ANSWER_UNUSED = (
-    "forecast",
-    "language",
-    "recommend",
-    "tag",
     "data.types",
     "data.columns",
     "data.group",
@@ -92,4 +88,4 @@ ANSWER_UNUSED = (
     "augmentation.character_noise",
     "evaluation.baseline_rows",
 )
-"""What answers do not read."""
+"""What answers do not read, beside the groups of other tasks."""

@@ -106,6 +106,5 @@ FORECAST_UNUSED = (
     "head.label_smoothing",
     "head.class_weights",
     "training.batch_tokens",
-    "recommend",
 )
-"""What forecasting does not read."""
+"""What forecasting does not read, beside the groups of other tasks."""

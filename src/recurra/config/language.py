@@ -93,8 +93,6 @@ LANGUAGE_DEFAULTS: dict[str, Any] = {
 LANGUAGE_UNUSED = (
     "target",
     "augmentation",
-    "forecast",
-    "recommend",
     "data.types",
     "data.columns",
     "data.group",
@@ -117,4 +115,4 @@ LANGUAGE_UNUSED = (
     "training.devices",
     "evaluation.baseline_rows",
 )
-"""What a language model does not read."""
+"""What a language model does not read, beside the groups of other tasks."""

@@ -32,7 +32,6 @@ RECOMMEND_UNUSED = (
     "target",
     "text",
     "augmentation",
-    "forecast",
     "data.types",
     "data.join",
     "data.columns",

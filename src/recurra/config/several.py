@@ -34,5 +34,5 @@ class SeveralSettings(Group):
 
 SEVERAL_DEFAULTS: dict[str, Any] = {"head.task": "several"}
 """What several outputs set where the user sets nothing; where tags are among them, also what tagging sets."""
-SEVERAL_UNUSED = ("forecast", "language", "recommend", "data.ignore_labels")
-"""What several outputs do not read."""
+SEVERAL_UNUSED = ("data.ignore_labels",)
+"""What several outputs do not read, beside the groups of other tasks."""

@@ -46,9 +46,6 @@ TAG_DEFAULTS: dict[str, Any] = {
 }
 """What tagging sets where the user sets nothing."""
 TAG_UNUSED = (
-    "forecast",
-    "language",
-    "recommend",
     "data.label_separator",
     "data.ignore_labels",
     "text.tokenizer",
@@ -57,4 +54,4 @@ TAG_UNUSED = (
     "augmentation.swap",
     "augmentation.character_noise",
 )
-"""What tagging does not read."""
+"""What tagging does not read, beside the groups of other tasks."""

@@ -28,30 +28,27 @@ TASK_DEFAULTS: dict[str, dict[str, Any]] = {
     "translate": TRANSLATE_DEFAULTS,
 }
 """By task, settings that replace the defaults of their groups."""
+_ROWS = ("classify", "labels", "regress", "tag", "several")
+_READERS: dict[str, tuple[str, ...]] = {
+    **{task: (task,) for task in TASK_DEFAULTS},
+    "tag": ("tag", "several"),
+    "out_of_scope": ("classify", "several"),
+    "semi_supervised": ("classify",),
+    "transfer": (*_ROWS, "language"),
+}
+"""By group of settings that is not for all, the tasks that read it."""
+_OWN: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_ROWS, ()),
+    "answer": ANSWER_UNUSED,
+    "forecast": FORECAST_UNUSED,
+    "language": LANGUAGE_UNUSED,
+    "recommend": RECOMMEND_UNUSED,
+    "several": SEVERAL_UNUSED,
+    "tag": TAG_UNUSED,
+    "translate": TRANSLATE_UNUSED,
+}
 UNUSED_SETTINGS: dict[str, tuple[str, ...]] = {
-    "answer": (*ANSWER_UNUSED, "out_of_scope", "several", "transfer", "translate", "semi_supervised"),
-    "classify": ("answer", "forecast", "language", "recommend", "several", "tag", "translate"),
-    **dict.fromkeys(
-        ("labels", "regress"),
-        ("answer", "forecast", "language", "out_of_scope", "recommend", "several", "tag", "translate", "semi_supervised"),
-    ),
-    "forecast": (
-        *FORECAST_UNUSED,
-        "answer",
-        "language",
-        "out_of_scope",
-        "recommend",
-        "several",
-        "tag",
-        "transfer",
-        "translate",
-        "semi_supervised",
-    ),
-    "language": (*LANGUAGE_UNUSED, "answer", "out_of_scope", "several", "tag", "translate", "semi_supervised"),
-    "recommend": (*RECOMMEND_UNUSED, "answer", "language", "out_of_scope", "several", "tag", "transfer", "translate", "semi_supervised"),
-    "several": (*SEVERAL_UNUSED, "answer", "translate", "semi_supervised"),
-    "tag": (*TAG_UNUSED, "answer", "out_of_scope", "several", "translate", "semi_supervised"),
-    "translate": (*TRANSLATE_UNUSED, "answer", "semi_supervised"),
+    task: (*own, *(group for group, readers in _READERS.items() if task not in readers)) for task, own in _OWN.items()
 }
 """By task, settings and groups of them that it does not read; any other value there than the default is refused."""
 

@@ -81,13 +81,6 @@ TRANSLATE_DEFAULTS: dict[str, Any] = {
 """What text to text sets where the user sets nothing."""
 TRANSLATE_UNUSED = (
     "augmentation",
-    "forecast",
-    "language",
-    "out_of_scope",
-    "recommend",
-    "several",
-    "tag",
-    "transfer",
     "data.types",
     "data.columns",
     "data.ignore_labels",
@@ -101,4 +94,4 @@ TRANSLATE_UNUSED = (
     "head.hidden_size",
     "head.class_weights",
 )
-"""What text to text does not read."""
+"""What text to text does not read, beside the groups of other tasks."""
