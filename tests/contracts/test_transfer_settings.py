@@ -16,8 +16,8 @@ COLUMNS = {"data.columns": ["title", "text"]}
 CHANGES: dict[str, Any] = {
     "model": None,
     "columns": ["title"],
-    "unfreezing": 0.0,
-    "layer_decay": 1.0,
+    "unfreezing": 0.6,
+    "layer_decay": 0.5,
 }
 TAKEN = ("embedding.size", "embedding.character_ngrams", "embedding.token_ngrams", "encoder.hidden_size")
 

@@ -118,7 +118,7 @@ def test_table_model_goes_on_where_it_was(tmp_path: Path) -> None:
     """A model of the same table and the same labels, at a rate of nothing, predicts as before."""
     first = recurra.train(rows(), settings={**SMALL, "target": "label", "data.columns": ["text"], "embedding.character_ngrams": [2, 3]})
     folder = first.save(tmp_path / "first")
-    chosen = {**TINY, **begun(folder), "optimizer.learning_rate": 1e-12, "transfer.unfreezing": 0.0}
+    chosen = {**TINY, **begun(folder), "optimizer.learning_rate": 1e-12}
     second = recurra.train(rows(), settings=chosen)
     before, after = first.predict(rows(9, seed=5)), second.predict(rows(9, seed=5))
     assert before["label"].to_list() == after["label"].to_list()
@@ -149,7 +149,14 @@ def test_layers_learn_one_after_the_other(pretrained: Path) -> None:
     """In the first epoch only the head changes, in the second the upper layer too."""
 
     def changed(epochs: int) -> set[str]:
-        settings = {**TINY, **begun(pretrained), "training.epochs": epochs, "training.patience": 0, "training.monitor": "train_loss"}
+        settings = {
+            **TINY,
+            **begun(pretrained),
+            "transfer.unfreezing": 1.0,
+            "training.epochs": epochs,
+            "training.patience": 0,
+            "training.monitor": "train_loss",
+        }
         before, job = untrained(rows(), {**settings, "training.epochs": epochs})
         model: Any = recurra.train(rows(), settings={**settings, "optimizer.learning_rate": 0.05})
         after = model.network.state_dict()
@@ -217,7 +224,7 @@ def test_interrupted_and_resumed_is_uninterrupted(stop: int, pretrained: Path, t
         ({"text.vectors": "vectors.txt"}, "give one of them"),
         ({"transfer.columns": ["txt"]}, "Did you mean 'text'"),
         ({"data.columns": ["price"]}, "No column is text"),
-        ({"training.devices": 2}, "transfer.unfreezing=0"),
+        ({"training.devices": 2, "transfer.unfreezing": 1.0}, "transfer.unfreezing=0"),
         ({"transfer.model": "nowhere"}, "no model folder"),
         ({"transfer.model": None, "transfer.layer_decay": 0.9}, "has no effect without transfer.model"),
     ],

@@ -76,8 +76,7 @@ def defaults_of(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if not (given.get("transfer") or {}).get("model"):
         return defaults
     kept = {name: value for name, value in defaults.items() if name not in TRANSFER_TAKEN}
-    unfreezing = {"transfer.unfreezing": 0.0} if task == "language" else {}
-    return {**kept, **TRANSFER_DEFAULTS, **unfreezing}
+    return {**kept, **TRANSFER_DEFAULTS}
 
 
 def _says_something(group: str, values: Mapping[str, Any]) -> bool:

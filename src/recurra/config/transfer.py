@@ -19,11 +19,12 @@ class TransferSettings(Group):
     with text. On the command line --from. Sizes of the network and the cutting of texts are that model's."""
     columns: list[Text] | None = None
     """Text columns that begin with the model; all of them when not given. Other columns learn from scratch."""
-    unfreezing: Annotated[float, Field(ge=0.0)] = 1.0
+    unfreezing: Annotated[float, Field(ge=0.0)] = 0.0
     """Epochs after which the next lower layer learns too; at first only what is new does, above all layers that were taken over
-    (gradual unfreezing). 0: all layers learn from the start, as a language model's always do where nothing else is said."""
-    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1 / 2.6
-    """Learning rate of a layer in multiples of that of the layer above it (discriminative fine-tuning); 1 for one rate."""
+    (gradual unfreezing; 1 in the paper). 0: all layers learn from the start."""
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Learning rate of a layer in multiples of that of the layer above it (discriminative fine-tuning; 1 / 2.6 in the paper); 1 for one
+    rate."""
 
     @model_validator(mode="after")
     def _together(self) -> TransferSettings:
