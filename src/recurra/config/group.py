@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-__all__ = ["ColumnType", "Group", "Positive", "Probability", "Share", "Text"]
+__all__ = ["AS_SAVED", "ColumnType", "Group", "Positive", "Probability", "Share", "Text", "was_saved"]
+
+AS_SAVED = "as saved"
+"""In the context of a validation: whether the values are a model folder's record of all settings."""
 
 ColumnType = Literal["text", "tokens", "category", "number", "ignore"]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -23,6 +26,11 @@ def as_text(value: Any) -> Any:
 
 Text = Annotated[str, BeforeValidator(as_text)]
 """A column, a label or another name: 1 and true are names too."""
+
+
+def was_saved(info: ValidationInfo) -> bool:
+    """Whether a record is read back. It holds the defaults of its day for what did nothing, which nobody is to be told of."""
+    return bool(info.context and info.context.get(AS_SAVED))
 
 
 class Group(BaseModel):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from recurra.config.group import Group, Positive, Text
+from recurra.config.group import Group, Positive, Text, was_saved
 
 __all__ = ["LANGUAGE_DEFAULTS", "LANGUAGE_UNUSED", "LanguageSettings"]
 
@@ -56,9 +56,11 @@ class LanguageSettings(Group):
         return value
 
     @model_validator(mode="after")
-    def _together(self) -> LanguageSettings:
+    def _together(self, info: ValidationInfo) -> LanguageSettings:
         if self.tied is True and self.cutoffs:
             raise ValueError("language.cutoffs has clusters of its own vectors: leave out language.tied=true, or the cutoffs")
+        if was_saved(info):
+            return self
         defaults = {name: field.default for name, field in type(self).model_fields.items()}
         for names, idle, switch in (
             (("cache_weight", "cache_flatness"), not self.cache, "cache"),

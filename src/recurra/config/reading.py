@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from recurra.config.group import AS_SAVED
 from recurra.config.settings import Settings
 from recurra.config.tasks import UNUSED_SETTINGS, defaults_of, settle_targets, task_of
 from recurra.errors import SettingsError, nearest
@@ -106,17 +107,21 @@ def load_settings(*sources: str | Path | Mapping[str, Any] | Settings | None) ->
     _refuse_unused(merged, task)
     defaults = _nested(defaults_of(task, merged))
     _merge(defaults, merged)
-    return saved_settings(defaults)
+    return _validated(defaults, as_saved=False)
 
 
 def saved_settings(saved: Mapping[str, Any]) -> Settings:
-    """Settings as a model folder holds them: all are there, those of other tasks too.
+    """Settings as a model folder holds them: all are there, those of other tasks too, and those that do nothing beside the others.
 
     Raises:
         SettingsError: a key is unknown, or a value is out of range.
     """
+    return _validated(saved, as_saved=True)
+
+
+def _validated(values: Mapping[str, Any], *, as_saved: bool) -> Settings:
     try:
-        return Settings.model_validate(saved)
+        return Settings.model_validate(values, context={AS_SAVED: as_saved})
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
 

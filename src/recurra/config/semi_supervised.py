@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from recurra.config.group import Group
+from recurra.config.group import Group, was_saved
 
 __all__ = ["SemiSupervisedSettings"]
 
@@ -31,8 +31,9 @@ class SemiSupervisedSettings(Group):
         return bool(self.virtual_adversarial or self.entropy)
 
     @model_validator(mode="after")
-    def _together(self) -> SemiSupervisedSettings:
-        if not self.virtual_adversarial and self.perturbation != type(self).model_fields["perturbation"].default:
+    def _together(self, info: ValidationInfo) -> SemiSupervisedSettings:
+        idle = not self.virtual_adversarial and not was_saved(info)
+        if idle and self.perturbation != type(self).model_fields["perturbation"].default:
             raise ValueError(
                 "semi_supervised.perturbation has no effect without semi_supervised.virtual_adversarial: set that, or leave it out"
             )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from recurra.config.group import Group, Text
+from recurra.config.group import Group, Text, was_saved
 
 __all__ = ["TRANSFER_DEFAULTS", "TRANSFER_TAKEN", "TransferSettings"]
 
@@ -27,8 +27,8 @@ class TransferSettings(Group):
     rate."""
 
     @model_validator(mode="after")
-    def _together(self) -> TransferSettings:
-        if self.model is None:
+    def _together(self, info: ValidationInfo) -> TransferSettings:
+        if self.model is None and not was_saved(info):
             for name, field in type(self).model_fields.items():
                 if getattr(self, name) != field.default:
                     raise ValueError(f"transfer.{name} has no effect without transfer.model (--from): name the model, or leave it out")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
-from recurra.config.group import Group, Positive, Probability, Text
+from recurra.config.group import Group, Positive, Probability, Text, was_saved
 
 __all__ = ["TRANSLATE_DEFAULTS", "TRANSLATE_UNUSED", "TranslateSettings"]
 
@@ -50,10 +50,10 @@ class TranslateSettings(Group):
     """Validation rows that are written out greedily after each epoch, to select the model by BLEU; 0: none, the loss selects."""
 
     @model_validator(mode="after")
-    def _together(self) -> TranslateSettings:
+    def _together(self, info: ValidationInfo) -> TranslateSettings:
         if self.coverage and self.attention != "additive":
             raise ValueError("translate.coverage is part of the additive score: set translate.attention=additive, or leave it out")
-        if self.sampling_batches != type(self).model_fields["sampling_batches"].default and not self.sampling:
+        if self.sampling_batches != type(self).model_fields["sampling_batches"].default and not self.sampling and not was_saved(info):
             raise ValueError("translate.sampling_batches has no effect without translate.sampling: set that, or leave it out")
         return self
 
