@@ -1,4 +1,4 @@
-"""One thread, and shapes checked at every annotated boundary of the numerical rooms."""
+"""One thread, the same generated examples every time, and shapes checked at every annotated boundary of the numerical rooms."""
 
 import os
 from collections.abc import Iterator
@@ -12,8 +12,13 @@ install_import_hook(["recurra.kernels", "recurra.cells", "recurra.layers"], "bea
 
 import pytest  # noqa: E402 - after the hook
 import torch  # noqa: E402 - after the hook and the number of threads
+from hypothesis import settings  # noqa: E402 - after the hook
 
 torch.set_num_threads(1)
+
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 from jobs import _own_cache, folder, models, quiet_report  # noqa: E402, F401 - fixtures of the whole job
 

@@ -7,7 +7,7 @@ import datetime as dt
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recurra.data.split import Overlap, Part, assign_parts, overlap, row_hashes, time_keys
@@ -26,6 +26,7 @@ def test_random_shares_are_exact(rows: int, validation: float, test: float, seed
     assert (parts == assign_parts(rows, validation_share=validation, test_share=test, seed=seed)).all()
 
 
+@example(counts=[1, 1, 3], seed=0, share=0.3)  # both parts ask for all there is to give
 @given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=12), seed=st.integers(0, 1000), share=st.sampled_from([0.1, 0.2, 0.3]))
 @settings(max_examples=200, deadline=None)
 def test_stratified_shares(counts: list[int], seed: int, share: float) -> None:

@@ -14,7 +14,9 @@ from recurra.config import load_settings
 from recurra.data.read import read
 from recurra.data.split import Part
 from recurra.errors import DataError, EmptyData, MissingColumn, RowError, SettingsError
-from recurra.training.tables.prepare import Prepared, Rows, make_plan, prepare
+from recurra.training.rows import Rows
+from recurra.training.tables.plan import make_plan
+from recurra.training.tables.prepare import Prepared, prepare
 
 
 def prepared(data: Any, target: str | None = "label", *, validation: Any = None, test: Any = None, **settings: Any) -> Prepared:

@@ -219,7 +219,8 @@ def _by_class(codes: NDArray[np.int64], sizes: tuple[int, int], random: np.rando
     """The shares of every class, by largest remainders."""
     counts = np.bincount(codes)
     validation, test = sizes
-    tests = _apportion(counts, test, counts - 1, random)
+    spare = int((counts - 1).clip(0).sum())
+    tests = _apportion(counts, min(test, max(spare - min(1, validation), 0)), counts - 1, random)
     validations = _apportion(counts, validation, counts - 1 - tests, random)
     if tests.sum() < min(1, test) or validations.sum() < min(1, validation):
         raise DataError(

@@ -225,6 +225,16 @@ class Stack(nn.Module):
             lines.setdefault(f"{type(cell).__name__} runs on {cell.explain_backend(x, reset=reset)}", []).append(name)
         return "\n".join(f"{', '.join(names)}: {reason}" for reason, names in lines.items())
 
+    def describe_module(self, name: str) -> str:
+        """A module's name in a person's words: `"layer 1, backward"` for `"cells.1"`."""
+        kind, _, rest = name.partition(".")
+        number = rest.partition(".")[0]
+        if not number.isdigit():
+            return name
+        layer, direction = (int(number), 0) if kind == "norms" else divmod(int(number), self.directions)
+        way = ", norm" if kind == "norms" else "" if not self.bidirectional else (", forward", ", backward")[direction]
+        return f"layer {layer + 1}{way}"
+
     def _cell(self, number: int) -> Cell:
         cell = self.cells[number]
         assert isinstance(cell, Cell)

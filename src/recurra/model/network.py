@@ -20,6 +20,7 @@ from recurra.errors import DataError, SettingsError
 from recurra.features import Feature
 from recurra.heads import Head, Output
 from recurra.layers import Initialization, Regularization, Stack, build_pooling
+from recurra.model.recurrent import RecurrentNetwork
 from recurra.model.smoothness import Shifts, entropy, noise_state, restore_noise, virtual_adversarial_loss
 from recurra.shapes import Float, Tensor
 
@@ -29,7 +30,7 @@ SHARED = "shared"
 """Key of the one stack that serves every sequence feature when `encoder.shared` is set."""
 
 
-class Network(nn.Module):
+class Network(RecurrentNetwork):
     """The trainable part of a model.
 
     Args:
@@ -162,11 +163,6 @@ class Network(nn.Module):
         restore_noise(after, self.device)
         return loss
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
     def results(self, outputs: Any, batch: Batch) -> Rows:
         """The outputs of a batch in evaluation mode as arrays, an entry a row."""
         return self.head.results(self.output, outputs, batch)
@@ -191,27 +187,12 @@ class Network(nn.Module):
         if room == "poolings":
             return f"{column}, pooling"
         stack = self.encoders[key] if room == "encoders" and key in self.encoders else None
-        kind, _, number = inner.partition(".")
         if room == "output" and isinstance(self.output, nn.ModuleList) and key.isdigit():
             layer_name = {"output": "output layer", "hidden": "hidden layer"}.get(inner.split(".")[-1], inner)
             return f"{self.head.heads[int(key)].name}, {layer_name}"
-        if not isinstance(stack, Stack) or not number.split(".")[0].isdigit():
-            return "output layer" if name == "output.output" else "hidden layer" if name == "output.hidden" else name
-        if kind == "norms":
-            return f"{column}, layer {int(number.split('.')[0]) + 1}, norm"
-        layer, direction = divmod(int(number.split(".")[0]), stack.directions)
-        way = ("", "") if stack.directions == 1 else (", forward", ", backward")
-        return f"{column}, layer {layer + 1}{way[direction]}"
-
-    def explain_backend(self) -> str:
-        """What computes the recurrences, and why."""
-        reasons = dict.fromkeys(stack.explain_backend() for stack in self.encoders.values() if isinstance(stack, Stack))
-        return "; ".join(reasons) or "no recurrence: there is no sequence input"
-
-    @property
-    def parameter_count(self) -> int:
-        """Trainable numbers."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        if isinstance(stack, Stack):
+            return f"{column}, {stack.describe_module(inner)}"
+        return {"output.output": "output layer", "output.hidden": "hidden layer"}.get(name, name)
 
 
 def build_stack(input_size: int, settings: EncoderSettings) -> Stack:

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from torch import nn
-
 from recurra.config import Settings
 from recurra.errors import OutputExists
 from recurra.model.folder import Contents, write_folder
+from recurra.model.recurrent import RecurrentNetwork
 
 if TYPE_CHECKING:
     from recurra.model.conversation import Conversation
@@ -41,9 +40,9 @@ class TrainedModel(ABC):
 
     command: ClassVar[str]
     """The command that uses it."""
-    network: nn.Module
+    network: RecurrentNetwork
 
-    def __init__(self, settings: Settings, network: nn.Module, run: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, settings: Settings, network: RecurrentNetwork, run: Mapping[str, Any] | None = None) -> None:
         self.settings = settings
         self.network = network.eval()
         self.run: dict[str, Any] = dict(run or {})

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from recurra.config import Settings
 from recurra.errors import DataError
-from recurra.evaluation.report import Report, Training, write_report
+from recurra.evaluation.report import Report, Result, Training, write_report
+from recurra.evaluation.results import Task
 from recurra.model.folder import write_run
 from recurra.model.trained import TrainedModel
 from recurra.training.fit import FitResult
 from recurra.training.timings import Timings
 
-__all__ = ["run_facts", "run_record", "split_intervals", "training_course", "versions", "write_results"]
+__all__ = ["begin_report", "network_summary", "run_record", "split_intervals", "versions", "write_results"]
 
 
 def run_record(
@@ -98,7 +100,55 @@ def write_results(folder: Path, model: TrainedModel, report: Callable[[], Report
         ) from error
 
 
-def training_course(result: FitResult, describe: Callable[[str], str] = str) -> Training:
+def begin_report(
+    folder: Path,
+    model: TrainedModel,
+    result: FitResult,
+    *,
+    task: Task,
+    target: str,
+    part: str,
+    metrics: Mapping[str, float],
+    unit: str = "tokens",
+) -> Report:
+    """What the reports of all tasks say alike; each task puts its own beside it.
+
+    Args:
+        folder: the model folder, whose name is the title.
+        model: trained, its `run` filled in.
+        result: the course of the training.
+        task: what is predicted.
+        target: name of what is predicted.
+        part: that the figures are of.
+        metrics: flat metrics of that part.
+        unit: what the network reads, in the plural: tokens, clicks.
+    """
+    settings, encoder = model.settings, model.settings.encoder
+    direction = "bidirectional " if encoder.bidirectional else ""
+    values, intervals = split_intervals(metrics)
+    return Report(
+        title=folder.name,
+        task=task,
+        target=target,
+        model=Result("recurrent network", f"{direction}{encoder.cell.upper()}", values, intervals, seconds=result.seconds),
+        part=part,
+        confidence=settings.evaluation.confidence,
+        training=_training_course(result, model.network.describe_module),
+        settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        facts=_run_facts(model.run, result, unit=unit, backend=model.network.explain_backend()),
+        summary=network_summary(model),
+    )
+
+
+def network_summary(model: TrainedModel) -> str:
+    """A line on the network: cell, size, parameters."""
+    encoder = model.settings.encoder
+    direction = "bidirectional " if encoder.bidirectional else ""
+    size = f"{encoder.layers} x {encoder.hidden_size} units"
+    return f"{direction}{encoder.cell.upper()}, {size}, {model.network.parameter_count:,} parameters"
+
+
+def _training_course(result: FitResult, describe: Callable[[str], str]) -> Training:
     """The course of a training as the report takes it.
 
     Args:
@@ -116,7 +166,7 @@ def training_course(result: FitResult, describe: Callable[[str], str] = str) -> 
     )
 
 
-def run_facts(run: Mapping[str, Any], result: FitResult, *, unit: str, backend: str) -> dict[str, str]:
+def _run_facts(run: Mapping[str, Any], result: FitResult, *, unit: str, backend: str) -> dict[str, str]:
     """What it takes to do a run again, as the report shows it.
 
     Args:

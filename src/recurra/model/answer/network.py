@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
-from torch import nn
 
 from recurra.config import Settings
 from recurra.data.batch import Batch, Sequence
@@ -15,6 +16,7 @@ from recurra.layers.pooling import AttentionPooling
 from recurra.layers.stack import Stack
 from recurra.model.answer.windows import FLAGS, HUNDREDTHS
 from recurra.model.network import build_stack
+from recurra.model.recurrent import RecurrentNetwork
 from recurra.shapes import Float, Tensor
 
 __all__ = ["ANSWERS", "AnswerNetwork"]
@@ -23,7 +25,7 @@ ANSWERS = "answer"
 """Name of the references in a batch's targets."""
 
 
-class AnswerNetwork(nn.Module):
+class AnswerNetwork(RecurrentNetwork):
     """The trainable part of a model that answers.
 
     Question and context share the vectors of tokens and have a stack each. The context's steps are read beside the aligned question
@@ -39,6 +41,8 @@ class AnswerNetwork(nn.Module):
     Attributes:
         head: scores of spans, and the metric that selects.
     """
+
+    words: ClassVar[dict[str, str]] = {"reading": "context beside question"}
 
     def __init__(self, tokenizer: Tokenizer, settings: Settings) -> None:
         super().__init__()
@@ -84,24 +88,3 @@ class AnswerNetwork(nn.Module):
     def loss(self, outputs: SpanScores, batch: Batch) -> Float[Tensor, ""]:
         """Mean loss of a batch's windows."""
         return self.head.loss(outputs, batch.targets[ANSWERS])
-
-    def describe_module(self, name: str) -> str:
-        """A module's name in a person's words: `"context, layer 1, backward"` for `"context.cells.1"`."""
-        room, _, rest = name.partition(".")
-        stack = getattr(self, room, None)
-        kind, _, number = rest.partition(".")
-        if not isinstance(stack, Stack) or kind != "cells" or not number.split(".")[0].isdigit():
-            return name
-        layer, direction = divmod(int(number.split(".")[0]), stack.directions)
-        way = "" if stack.directions == 1 else (", forward", ", backward")[direction]
-        return f"{'context beside question' if room == 'reading' else room}, layer {layer + 1}{way}"
-
-    def explain_backend(self) -> str:
-        """What computes the recurrences, and why."""
-        stacks = [stack for stack in (self.question, self.context, self.reading) if stack is not None]
-        return "; ".join(dict.fromkeys(stack.explain_backend() for stack in stacks))
-
-    @property
-    def parameter_count(self) -> int:
-        """Trainable numbers."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from recurra.cells.state import select
 from recurra.config import Settings
@@ -22,6 +21,7 @@ from recurra.heads.forecast import ForecastHead
 from recurra.model.forecast.scaling import Scaled, WindowScale
 from recurra.model.forecast.segments import Identity, Sizes
 from recurra.model.network import build_stack
+from recurra.model.recurrent import RecurrentNetwork
 from recurra.shapes import Float, Tensor
 
 __all__ = ["AutoregressiveNetwork"]
@@ -30,7 +30,7 @@ IDENTITY_SIZE = 16
 """Of the learnt vector of a series, which every step reads."""
 
 
-class AutoregressiveNetwork(nn.Module):
+class AutoregressiveNetwork(RecurrentNetwork):
     """The model that goes step by step; see the module.
 
     Args:
@@ -147,15 +147,6 @@ class AutoregressiveNetwork(nn.Module):
             values, known = (value - center) / spread, torch.ones_like(known)
         paths = torch.cat(drawn, 1)
         return paths.view(-1, samples, *paths.shape[1:])
-
-    @property
-    def parameter_count(self) -> int:
-        """Trainable numbers."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
-    def explain_backend(self) -> str:
-        """What computes the recurrence, and why."""
-        return self.encoder.explain_backend()
 
 
 def _later(steps: Tensor) -> Tensor:

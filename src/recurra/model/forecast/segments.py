@@ -22,6 +22,7 @@ from recurra.heads import OutputLayer
 from recurra.heads.forecast import ForecastHead
 from recurra.model.forecast.scaling import Scaled, WindowScale
 from recurra.model.network import build_stack
+from recurra.model.recurrent import RecurrentNetwork
 from recurra.shapes import Float, Tensor
 
 __all__ = ["Identity", "Sizes", "SegmentsNetwork"]
@@ -70,7 +71,7 @@ class Identity(nn.Module):
         return every[identity]
 
 
-class SegmentsNetwork(nn.Module):
+class SegmentsNetwork(RecurrentNetwork):
     """The direct model; see the module.
 
     Args:
@@ -150,12 +151,3 @@ class SegmentsNetwork(nn.Module):
     def loss(self, outputs: Float[Tensor, "B H C O"], batch: WindowBatch) -> Float[Tensor, ""]:
         """The head's loss of the known answers."""
         return self.head.loss(outputs, batch.answers)
-
-    @property
-    def parameter_count(self) -> int:
-        """Trainable numbers."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
-    def explain_backend(self) -> str:
-        """What computes the recurrence, and why."""
-        return self.encoder.explain_backend()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
-from torch import nn
-
 from recurra.config import Settings
 from recurra.errors import SettingsError
 from recurra.heads.language import LanguageHead
 from recurra.layers import Embedding
 from recurra.model.language.batch import TokenBatch
 from recurra.model.network import build_stack
+from recurra.model.recurrent import RecurrentNetwork
 from recurra.shapes import Float, Tensor
 
 __all__ = ["LanguageNetwork", "Outputs"]
@@ -30,7 +28,7 @@ class Outputs(NamedTuple):
     dropped: Float[Tensor, "B T D"]
 
 
-class LanguageNetwork(nn.Module):
+class LanguageNetwork(RecurrentNetwork):
     """The trainable part of a language model.
 
     Args:
@@ -90,17 +88,3 @@ class LanguageNetwork(nn.Module):
     def log_probabilities(self, steps: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
         """Natural logarithms of the probabilities of all tokens after each step."""
         return self.head.log_probabilities(steps, self.embedding.weight)
-
-    def explain_backend(self) -> str:
-        """What computes the recurrences, and why."""
-        return self.encoder.explain_backend()
-
-    @property
-    def parameter_count(self) -> int:
-        """Trainable numbers."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.embedding.weight.device

@@ -6,7 +6,7 @@ of items where negatives are drawn.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from recurra.layers.linear_cross_entropy import Added
 from recurra.metrics.ranking import ranks
 from recurra.model.network import build_stack
 from recurra.model.recommend.batch import DISTANCES, ClickBatch, Seen
+from recurra.model.recurrent import RecurrentNetwork
 from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["SCORES", "Answered", "Asked", "RecommendNetwork"]
@@ -63,7 +64,7 @@ class Answered(NamedTuple):
     loss: Tensor
 
 
-class RecommendNetwork(nn.Module):
+class RecommendNetwork(RecurrentNetwork):
     """The trainable part of a recommender.
 
     With x_t the vector of the item clicked at step t (the vectors of its attributes and of the time gap added, where there are any),
@@ -85,6 +86,8 @@ class RecommendNetwork(nn.Module):
     Raises:
         SettingsError: the encoder reads both ways.
     """
+
+    words: ClassVar[dict[str, str]] = {"encoder": "clicks", "embedding": "items", "output": "items as answers", "bias": "items' bias"}
 
     def __init__(self, items: ItemVocabulary, settings: Settings) -> None:
         super().__init__()
@@ -225,20 +228,3 @@ class RecommendNetwork(nn.Module):
         """What the stack reads of clicks; for serving."""
         nothing = items.new_zeros(0)
         return self._read(ClickBatch(items, nothing, nothing, nothing, gaps=gaps), self.embedding.weight, items)
-
-    def describe_module(self, name: str) -> str:
-        """A module's name in a person's words."""
-        room, _, rest = name.partition(".")
-        if room == "encoder":
-            kind, _, number = rest.partition(".")
-            return f"layer {int(number.split('.')[0]) + 1}{', norm' if kind == 'norms' else ''}" if number else "encoder"
-        return {"embedding": "items", "output": "items as answers", "bias": "items' bias"}.get(room, name)
-
-    def explain_backend(self) -> str:
-        """What computes the recurrence, and why."""
-        return self.encoder.explain_backend()
-
-    @property
-    def parameter_count(self) -> int:
-        """Trainable numbers."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

@@ -12,6 +12,7 @@ from recurra.data.batch import Batch, Sequence
 from recurra.heads.translate import Read, TranslateHead
 from recurra.layers import AttentionMemory, Embedding, build_pooling
 from recurra.model.network import build_stack
+from recurra.model.recurrent import RecurrentNetwork
 from recurra.shapes import Bool, Float, Int, Tensor
 
 __all__ = ["DecoderState", "Encoded", "TranslateNetwork"]
@@ -46,7 +47,7 @@ class DecoderState(NamedTuple):
     coverage: Float[Tensor, "N S"]
 
 
-class TranslateNetwork(nn.Module):
+class TranslateNetwork(RecurrentNetwork):
     r"""The trainable part of a model of text to text.
 
     The encoder reads the source. The decoder begins with the vector of the beginning plus a linear map of the pooled source, and reads
@@ -218,16 +219,6 @@ class TranslateNetwork(nn.Module):
         reasons = {"input feeding": self.feeding, "coverage": self.covering, "sampling": self.sampling > 0}
         slow = [name for name, there in reasons.items() if there]
         return told + (f"\ndecoder step by step, because of {', '.join(slow)}" if slow else "")
-
-    @property
-    def parameter_count(self) -> int:
-        """Trainable numbers."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.embedding.weight.device
 
 
 def _sequence(batch: Batch, name: str) -> Sequence:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from recurra.evaluation.answer.baselines import AnswerBaseline, answer_baselines
 from recurra.evaluation.comparison import Comparison
-from recurra.evaluation.report import AnswerExample, AnswerResults, ColumnSummary, DataSummary, Report, Result
+from recurra.evaluation.report import AnswerExample, AnswerResults, ColumnSummary, DataSummary, Report
 from recurra.metrics.answers import answer_metrics, answer_scores, answerable, best_threshold
 from recurra.metrics.intervals import bootstrap
 from recurra.model.answer.choosing import Ranking, rank
@@ -22,7 +21,7 @@ from recurra.model.answer.running import run_windows
 from recurra.training.answer.loaders import train_buckets
 from recurra.training.answer.prepare import PreparedQuestions
 from recurra.training.fit import FitResult
-from recurra.training.results import run_facts, run_record, split_intervals, training_course
+from recurra.training.results import begin_report, run_record
 from recurra.training.timings import Timings
 
 __all__ = ["MeasuredAnswers", "answer_report", "choose_threshold", "fill_run", "measure", "validation_figures"]
@@ -164,25 +163,14 @@ def answer_report(
         measured: the network on the held-out parts.
         baselines: of `fill_run`.
     """
-    settings, encoder = model.settings, model.settings.encoder
-    direction = "bidirectional " if encoder.bidirectional else ""
-    metrics, intervals = split_intervals(measured.metrics[measured.part])
-    metrics.pop("questions", None)
-    return Report(
-        title=folder.name,
-        task="answer",
-        target=Path(prepared.description).name,
-        model=Result("recurrent network", f"{direction}{encoder.cell.upper()}", metrics, intervals, seconds=result.seconds),
-        part=measured.part,
+    shown = {name: value for name, value in measured.metrics[measured.part].items() if name != "questions"}
+    report = begin_report(folder, model, result, task="answer", target=Path(prepared.description).name, part=measured.part, metrics=shown)
+    return replace(
+        report,
         baselines=[baseline.result() for baseline in baselines.values()],
         comparison=_comparison(model, prepared, measured, baselines),
-        confidence=settings.evaluation.confidence,
         data=_data(prepared),
-        training=training_course(result, model.network.describe_module),
         results=_results(model, prepared, measured),
-        settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        facts=run_facts(model.run, result, unit="tokens", backend=model.network.explain_backend()),
-        summary=f"{direction}{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters",
     )
 
 

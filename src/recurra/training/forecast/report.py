@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from recurra.data.frequency import Frequency
 from recurra.data.roles import Roles
@@ -23,7 +23,7 @@ from recurra.model.forecast.forecaster import Forecaster, in_unit
 from recurra.training.fit import FitResult
 from recurra.training.forecast.prepare import Prepared
 from recurra.training.forecast.results import Measured, histories
-from recurra.training.results import run_facts, training_course
+from recurra.training.results import begin_report
 
 __all__ = ["coverage_pairs", "forecast_report", "main_metric", "shown_windows", "step_name", "time_text"]
 
@@ -41,29 +41,23 @@ def forecast_report(folder: Path, model: Forecaster, prepared: Prepared, result:
         result: the course of the training.
         measured: the network and the baselines on the held-out parts.
     """
-    settings = model.settings
     errors = measured.errors[measured.part]
     targets = prepared.series.roles.targets
     fitted = measured.fitted[0].each if measured.fitted else {}
-    encoder = settings.encoder
-    return Report(
-        title=folder.name,
-        task="forecast",
-        target=targets[0] if len(targets) == 1 else f"{len(targets)} columns",
-        model=Result("network", _description(model), errors.metrics(), _intervals(model, prepared, measured, errors), result.seconds),
-        part=measured.part,
+    target = targets[0] if len(targets) == 1 else f"{len(targets)} columns"
+    report = begin_report(
+        folder, model, result, task="forecast", target=target, part=measured.part, metrics=errors.metrics(), unit="steps of history"
+    )
+    return replace(
+        report,
+        model=replace(report.model, description=_description(model), intervals=_intervals(model, prepared, measured, errors)),
         baselines=[
             Result(name, fitted[name].description, found.metrics(), _intervals(model, prepared, measured, found), fitted[name].seconds)
             for name, found in measured.baselines.items()
         ],
         comparison=_comparison(model, prepared, measured),
-        confidence=settings.evaluation.confidence,
         data=_data(prepared),
-        training=training_course(result),
         results=_results(model, prepared, measured),
-        settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        facts=run_facts(model.run, result, unit="steps of history", backend=model.network.explain_backend()),
-        summary=f"{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters",
     )
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from recurra.evaluation.language.baselines import LONGEST, LanguageBaseline, fit_baselines
 from recurra.evaluation.language.details import by_frequency, by_place
-from recurra.evaluation.report import ColumnSummary, DataSummary, LanguageResults, Report, Result
+from recurra.evaluation.report import ColumnSummary, DataSummary, LanguageResults, Report
 from recurra.model.language.measuring import Measured
 from recurra.model.language.model import LanguageModel
 from recurra.training.fit import FitResult
 from recurra.training.language.prepare import PreparedText
-from recurra.training.results import run_facts, run_record, split_intervals, training_course
+from recurra.training.results import begin_report, run_record
 from recurra.training.timings import Timings
 
 __all__ = ["MeasuredText", "fill_run", "measure", "language_report"]
@@ -121,16 +120,11 @@ def language_report(
         measured: the network on the held-out parts.
         baselines: of `fill_run`.
     """
-    settings, encoder = model.settings, model.settings.encoder
     shown = {name: value for name, value in measured.metrics[measured.part].items() if name not in {"tokens", "unknown"}}
-    return Report(
-        title=folder.name,
-        task="language",
-        target=Path(prepared.description).name,
-        model=Result("recurrent network", encoder.cell.upper(), *split_intervals(shown), seconds=result.seconds),
-        part=measured.part,
+    report = begin_report(folder, model, result, task="language", target=Path(prepared.description).name, part=measured.part, metrics=shown)
+    return replace(
+        report,
         baselines=[baseline.result() for baseline in baselines.values()],
-        confidence=settings.evaluation.confidence,
         data=DataSummary(
             source=prepared.description,
             columns=[
@@ -140,11 +134,7 @@ def language_report(
             left_out=_left_out(prepared)
             | {f"{part} tokens not in the vocabulary, read as unknown": count for part, count in prepared.unknown.items() if count},
         ),
-        training=training_course(result),
         results=_results(model, prepared, measured, baselines),
-        settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        facts=run_facts(model.run, result, unit="tokens", backend=model.network.explain_backend()),
-        summary=f"{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters",
     )
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-
-import yaml
 
 from recurra.data.cases import Cases
 from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.recommend.baselines import RankingBaseline, compare_rankings
 from recurra.evaluation.recommend.details import ranking_results
-from recurra.evaluation.report import ColumnSummary, DataSummary, RankingResults, Report, Result
+from recurra.evaluation.report import ColumnSummary, DataSummary, RankingResults, Report
 from recurra.evaluation.results import MAIN_METRIC
 from recurra.metrics.ranking import Ranking
 from recurra.model.recommend.model import Recommender
 from recurra.training.fit import FitResult
 from recurra.training.recommend.prepare import Prepared
-from recurra.training.results import run_facts, split_intervals, training_course
+from recurra.training.results import begin_report
 
 __all__ = ["recommend_report"]
 
@@ -43,26 +42,15 @@ def recommend_report(
         ranking: the network's, of that part; None where nothing was held out.
         baselines: on the same clicks.
     """
-    settings = model.settings
-    encoder = settings.encoder
-    metrics, intervals = split_intervals(model.run["metrics"].get(part, {}))
     questions = prepared.test if part == "test" else prepared.validation
-    size = f"{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters"
-    return Report(
-        title=folder.name,
-        task="recommend",
-        target=settings.recommend.item or "item",
-        model=Result("recurrent network", encoder.cell.upper(), metrics, intervals, seconds=result.seconds),
-        part=part,
+    target, metrics = model.settings.recommend.item or "item", model.run["metrics"].get(part, {})
+    report = begin_report(folder, model, result, task="recommend", target=target, part=part, metrics=metrics, unit="clicks")
+    return replace(
+        report,
         baselines=[baseline.result() for baseline in baselines.values()],
         comparison=_comparison(model, ranking, baselines),
-        confidence=settings.evaluation.confidence,
         data=_data(model, prepared),
-        training=training_course(result, model.network.describe_module),
         results=None if ranking is None or questions is None else _details(model, ranking, questions.cases, baselines),
-        settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        facts=run_facts(model.run, result, unit="clicks", backend=model.network.explain_backend()),
-        summary=size,
     )
 
 

@@ -14,7 +14,7 @@ from recurra.evaluation import baselines as row_baselines
 from recurra.evaluation.baselines import Baseline
 from recurra.evaluation.comparison import Comparison, compare
 from recurra.evaluation.errors import confident_errors, confident_label_errors, largest_errors
-from recurra.evaluation.report import ClassResults, ErrorExample, LabelResults, NumberResults, SeveralResults, TagResults
+from recurra.evaluation.report import ClassResults, ErrorExample, LabelResults, NumberResults, TagResults
 from recurra.evaluation.results import Task
 from recurra.features.text import TextFeature
 from recurra.heads import ClassifyHead, Head, LabelsHead, RegressHead, RowHead, TagHead
@@ -76,7 +76,7 @@ class Details:
 
     task: Task
     comparison: Comparison | None
-    results: ClassResults | LabelResults | NumberResults | SeveralResults | TagResults
+    results: ClassResults | LabelResults | NumberResults | TagResults
     errors: list[ErrorExample]
 
 

@@ -24,7 +24,8 @@ from recurra.training.layer_groups import LayerGroups
 from recurra.training.output import WORK
 from recurra.training.seeds import seed_everything
 from recurra.training.tables.loaders import loaders
-from recurra.training.tables.prepare import Plan, Prepared, make_plan, prepare
+from recurra.training.tables.plan import Plan, make_plan
+from recurra.training.tables.prepare import Prepared, prepare
 from recurra.training.tables.results import fill_run, measure, table_report
 from recurra.training.transfer import Pretrained, adapted, begin_table, columns_to_begin, read_pretrained, with_model
 

@@ -11,7 +11,8 @@ from recurra.data.split import Part
 from recurra.features.text import TextFeature
 from recurra.model.inference import row_lengths
 from recurra.training.devices import process_rank
-from recurra.training.tables.prepare import UNLABELLED, Prepared
+from recurra.training.rows import UNLABELLED
+from recurra.training.tables.prepare import Prepared
 
 __all__ = ["loaders", "train_buckets"]
 

@@ -1,4 +1,4 @@
-"""From what the user gave to encoded columns: columns and task inferred, rows split, features fitted, everything encoded once.
+"""From tables and a plan to encoded columns: rows split, features fitted, everything encoded once.
 
 The encoded columns lie in a cache on disk, by the hash of the data and of the settings that shape them, and are read
 memory-mapped: a file larger than memory trains. Rows are only ever read in chunks.
@@ -6,174 +6,35 @@ memory-mapped: a file larger than memory trains. Rows are only ever read in chun
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from recurra.config import HeadSettings, OutOfScopeSettings, Settings, TagSettings, load_settings
-from recurra.config.tag import TAG_DEFAULTS
+from recurra.config import HeadSettings, OutOfScopeSettings, Settings
 from recurra.data.cache import cache_key, cached
-from recurra.data.columns import Column, Task, infer_columns, infer_task
-from recurra.data.read import Table, require_columns
-from recurra.data.split import Part, assign_parts, overlap, row_hashes
+from recurra.data.read import Table
+from recurra.data.split import Part, overlap, row_hashes
 from recurra.data.store import Array, Columns, Ragged, Store, StoreWriter
 from recurra.data.store import Rows as EncodedRows
-from recurra.data.tagged import Tagged, find_tagged
-from recurra.data.tokenize import Tokenizer
 from recurra.errors import DataError, EmptyData, RowError, SettingsError, nearest
 from recurra.features import FEATURES, Feature
 from recurra.features.text import TextFeature
 from recurra.heads import HEADS, OUTPUTS, Head, Output, SeveralHeads
 from recurra.model.encode import encode_columns, row_place, usable_rows
+from recurra.training.rows import LEFT_OUT, OPEN, UNLABELLED, Rows, divide
+from recurra.training.tables.plan import Plan, Target
 
-__all__ = ["UNLABELLED", "Facts", "Plan", "Prepared", "Rows", "make_plan", "prepare"]
+__all__ = ["Facts", "Prepared", "prepare"]
 
-LEFT_OUT = -1
-"""Part of a row that is not used."""
-OPEN = 3
-"""Part of a row that is still to be split."""
-UNLABELLED = 4
-"""Part of a row that is trained on without a target."""
 INPUT, TARGET, PARTS = "input:", "target:", "parts"
 """Names in the store: of a feature's array (before its own name), of an encoded target (before its name), of the parts."""
-TELL_SECONDS = 10.0
-"""Time between two lines on the reading of a large table."""
 VERSION = 6
 """Of what `prepare` writes; part of the cache key."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive rows of one table.
-
-    Attributes:
-        frame: the rows.
-        start: number of the first of them among all rows of the run.
-        table: they come from.
-        own: number of the first of them in that table.
-        part: of the table, None where its rows are still to be split.
-    """
-
-    frame: pl.DataFrame
-    start: int
-    table: Table
-    own: int
-    part: Part | None
-
-    @property
-    def numbers(self) -> np.ndarray:
-        """Numbers of the rows among all rows of the run."""
-        return np.arange(self.start, self.start + len(self.frame))
-
-
-class Rows:
-    """The tables of a run end to end, with one numbering of their rows.
-
-    Args:
-        tables: each with the part its rows belong to, None where they are still to be split.
-        show: called with a line now and then while rows are read.
-    """
-
-    def __init__(self, tables: Sequence[tuple[Table, Part | None]], show: Callable[[str], None] | None = None) -> None:
-        self.tables = tables
-        self._show = show
-
-    @property
-    def first(self) -> Table:
-        """The table of the training rows."""
-        return self.tables[0][0]
-
-    def chunks(self, columns: Sequence[str], stage: str = "reading", *, dividing: Sequence[str] = ()) -> Iterator[Chunk]:
-        """All rows, in order; where that takes long, what has been read is told under the name of the stage.
-
-        Args:
-            columns: of every table.
-            stage: what the reading is for.
-            dividing: columns besides, of the tables whose rows are still to be split.
-        """
-        start = 0
-        told = time.monotonic()
-        for table, part in self.tables:
-            own = 0
-            for frame in table.chunks(list(dict.fromkeys([*columns, *(dividing if part is None else ())]))):
-                yield Chunk(frame, start + own, table, own, part)
-                own += len(frame)
-                if self._show is not None and time.monotonic() - told > TELL_SECONDS:
-                    told = time.monotonic()
-                    self._show(f"{stage}: {start + own:,} rows read")
-            start += own
-
-    def gather(self, rows: np.ndarray, columns: Sequence[str]) -> pl.DataFrame:
-        """The given rows (ascending) of the given columns, in one pass over the tables."""
-        return pl.concat(chunk.frame[inside - chunk.start] for chunk, inside in self._found(rows, columns))
-
-    def places(self, rows: np.ndarray, column: str) -> list[str]:
-        """Files and lines of the given rows (ascending); each costs reading its file up to there, so few at a time.
-
-        Args:
-            rows: numbers of the rows.
-            column: any that all tables have.
-        """
-        found = self._found(rows, [column])
-        return [chunk.table.place(int(row) - chunk.start + chunk.own) for chunk, inside in found for row in inside]
-
-    def _found(self, rows: np.ndarray, columns: Sequence[str]) -> Iterator[tuple[Chunk, np.ndarray]]:
-        """Each chunk with those of `rows` that stand in it."""
-        for chunk in self.chunks(columns):
-            yield chunk, rows[np.searchsorted(rows, chunk.start) : np.searchsorted(rows, chunk.start + len(chunk.frame))]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A column to predict.
-
-    Attributes:
-        name: of the column.
-        task: what it makes.
-        reason: why this task.
-    """
-
-    name: str
-    task: Task
-    reason: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What will be done, known from the head of the table.
-
-    Attributes:
-        settings: with task filled in.
-        columns: all columns with their types and the reasons.
-        targets: what is predicted.
-        vocabularies: of a trained model, by the text column that begins with it.
-    """
-
-    settings: Settings
-    columns: list[Column]
-    targets: list[Target]
-    vocabularies: Mapping[str, Tokenizer] = field(default_factory=dict)
-
-    @property
-    def task(self) -> Task:
-        """What the targets make."""
-        return self.targets[0].task if len(self.targets) == 1 else "several"
-
-    @property
-    def target_names(self) -> list[str]:
-        """The columns that are predicted."""
-        return [target.name for target in self.targets]
-
-    @property
-    def inputs(self) -> list[Column]:
-        """The columns that become features."""
-        return [column for column in self.columns if column.type != "ignore" and column.name not in self.target_names]
 
 
 @dataclass
@@ -251,108 +112,6 @@ class Prepared:
         return replace(self, plan=replace(self.plan, targets=[task]), head=head, parts=parts)
 
 
-def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -> Plan:
-    """Infer columns and task from the head of the first table.
-
-    Raises:
-        SettingsError: no target is named.
-        MissingColumn: a named column is not in a table.
-        DataError: the target is joined into an input, or no column is left to learn from.
-    """
-    table = tables[0][0]
-    names = settings.several.targets or ([settings.target] if settings.target is not None else [])
-    if not names:
-        raise SettingsError(f"No target is named: say which column to predict with --target. Columns: {', '.join(table.columns)}.")
-    if settings.head.task == "several" and len(names) < 2:
-        raise SettingsError(
-            f"The task several needs two targets or more, and {names[0]!r} is the only one: name another, or leave the task out."
-        )
-    named = [name for name in (*names, settings.data.group, settings.data.time) if name is not None]
-    require_columns(table, [*named, *(settings.data.columns or []), *settings.data.types])
-    for name, joined in settings.data.join.items():
-        for column in names:
-            if column in joined:
-                raise DataError(f"The target {column!r} cannot be an input too: take it out of the joined column {name!r} (data.join).")
-    columns = _input_columns(table, names, settings)
-    targets: list[Target] = []
-    tagged: Tagged | None = None
-    for column in names:
-        target, tokens = _target(table, column, settings, candidates=_candidates(columns))
-        targets.append(target)
-        tagged = tokens or tagged
-    tags = [target for target in targets if target.task == "tag"]
-    if len(tags) > 1:
-        raise SettingsError(
-            f"{' and '.join(repr(target.name) for target in tags)} are tags: of several targets one can be. Train a model for each of them, "
-            "or set several.tasks."
-        )
-    if tags:
-        settings, columns = _tag_plan(settings, columns, tagged, target=tags[0].name)
-    elif len(targets) > 1 and settings.tag != TagSettings():
-        raise SettingsError("Settings of tag have no effect where no target is tags: leave them out, or set several.tasks.")
-    plan = Plan(settings, columns, targets)
-    plan = replace(plan, settings=settings.model_copy(update={"head": settings.head.model_copy(update={"task": plan.task})}))
-    if settings.semi_supervised.active and plan.task != "classify":
-        raise SettingsError(
-            f"semi_supervised learns one class a row, and {names[0]!r} makes the task {plan.task!r}: leave its settings out, or set head.task=classify."
-        )
-    for other, _ in tables[1:]:
-        require_columns(other, [*names, *(column.name for column in plan.inputs)])
-    return plan
-
-
-def _input_columns(table: Table, targets: Sequence[str], settings: Settings) -> list[Column]:
-    """The columns that are no targets."""
-    for target in targets:
-        if target in (settings.data.columns or []):
-            raise DataError(f"The target {target!r} cannot be an input too: take it out of the columns.")
-    return [column for column in infer_columns(table, target=targets[0], settings=settings.data) if column.name not in targets]
-
-
-def _target(table: Table, name: str, settings: Settings, *, candidates: Sequence[str]) -> tuple[Target, Tagged | None]:
-    """What a column makes, and the tokens that it tags where it does."""
-    chosen = settings.several.tasks.get(name, "auto") if settings.several.targets else settings.head.task
-    lists = table.head(1).schema[name] == pl.List(pl.String)
-    may_be_tags = chosen == "tag" or (chosen == "auto" and lists)
-    tagged = find_tagged(table, name, settings.tag, columns=candidates) if may_be_tags else None
-    if chosen != "auto":
-        return Target(name, cast("Task", chosen), "set"), tagged
-    if tagged is not None:
-        return Target(name, "tag", f"the target holds a tag for each token of {tagged.column!r}"), tagged
-    return Target(name, *infer_task(table, name, settings.data)), None
-
-
-def _candidates(columns: Sequence[Column]) -> list[str]:
-    return [column.name for column in columns if column.type != "ignore" or column.reason != "not among the columns chosen"]
-
-
-def _tag_plan(settings: Settings, columns: list[Column], tagged: Tagged | None, *, target: str) -> tuple[Settings, list[Column]]:
-    """The settings with the defaults of tagging and the column of the tokens, and the columns as tagging reads them.
-
-    Raises:
-        DataError: no column has as many tokens as there are tags.
-    """
-    if tagged is None:
-        names = ", ".join(repr(column.name) for column in columns)
-        raise DataError(
-            f"No column ({names}) has a token for every tag of {target!r}: each row's tags must be as many as its tokens. "
-            "Name the column with tag.tokens, and rows that disagree are told by file and line."
-        )
-    task = "several" if settings.several.targets else "tag"
-    defaults = {**TAG_DEFAULTS, "head.task": task}
-    settings = load_settings(defaults, settings, {"head.task": task, "tag.tokens": tagged.column, "tag.cut": tagged.cut})
-    settings = settings.model_copy(update={"tag": settings.tag.model_copy(update={"tokens": tagged.column, "cut": tagged.cut})})
-    found = []
-    for column in columns:
-        if column.name == tagged.column:
-            found.append(Column(column.name, "tokens", f"has a token for every tag; text is cut by {tagged.cut}"))
-        elif column.name in tagged.others and column.name not in {*settings.data.types, *(settings.data.columns or [])}:
-            found.append(Column(column.name, "ignore", "as long as the tags, as another tagging is; name it in data.columns to read it"))
-        else:
-            found.append(column)
-    return settings, found
-
-
 def prepare(
     tables: Sequence[tuple[Table, Part | None]], plan: Plan, *, cache: Path | None = None, show: Callable[[str], None] | None = None
 ) -> Prepared:
@@ -360,7 +119,7 @@ def prepare(
 
     Args:
         tables: the training table first (its part is None where rows are held out of it), then those of fixed parts.
-        plan: of `make_plan`.
+        plan: what will be done.
         cache: folder of the encoded columns; the user's cache folder when not given.
         show: called with a line now and then while rows are read.
 
@@ -459,7 +218,14 @@ def _split(rows: Rows, plan: Plan) -> tuple[np.ndarray, Facts]:
     if classes is not None:
         codes.require(data.ignore_labels, classes)
     fixed, hashes = np.concatenate(seen["fixed"]), np.concatenate(seen["hashes"])
-    parts = _assign(fixed, seen, rows, plan)
+    parts = divide(
+        rows,
+        fixed,
+        settings,
+        stratify=np.concatenate(seen["targets"]) if seen["targets"] else None,
+        group=pl.concat(seen["group"]) if seen["group"] else None,
+        time=pl.concat(seen["time"]) if seen["time"] else None,
+    )
     facts = Facts(left_out={reason: count for reason, count in (("no target", without), ("ignored label", ignored)) if count})
     unread = sum(table.bad_row_count for table, _ in rows.tables)
     if unread:
@@ -478,27 +244,6 @@ def _without(frame: pl.DataFrame, plan: Plan) -> tuple[pl.Series, pl.Series]:
         missing = missing & absent
         gone = gone & (absent | head.ignored(values, plan.settings.data.ignore_labels))
     return missing, gone & ~missing
-
-
-def _assign(fixed: np.ndarray, seen: dict[str, list[Any]], rows: Rows, plan: Plan) -> np.ndarray:
-    settings = plan.settings
-    given = {part for _, part in rows.tables[1:]}
-    open_rows = np.flatnonzero(fixed == OPEN)
-    if not len(open_rows):
-        return fixed
-    gathered = {role: pl.concat(seen[role]).gather(open_rows) if seen[role] else None for role in ("group", "time")}
-    classes = pl.Series(np.concatenate(seen["targets"])[open_rows]) if seen["targets"] else None
-    parts = fixed.copy()
-    parts[open_rows] = assign_parts(
-        len(open_rows),
-        validation_share=0.0 if Part.VALIDATION in given else settings.data.validation_share,
-        test_share=0.0 if Part.TEST in given else settings.data.test_share,
-        stratify=classes,
-        group=gathered["group"],
-        time=gathered["time"],
-        seed=settings.training.seed,
-    )
-    return parts
 
 
 class _Codes:

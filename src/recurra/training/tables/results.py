@@ -7,19 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from recurra.data.split import Part
 from recurra.data.store import Ragged, take_rows
 from recurra.evaluation.baselines import Baseline
-from recurra.evaluation.report import ColumnSummary, DataSummary, Report, Result, SeveralResults
+from recurra.evaluation.report import ColumnSummary, DataSummary, Report, SeveralResults
 from recurra.features.text import TextFeature
 from recurra.heads import Head
 from recurra.model.inference import run_network
 from recurra.model.model import Model
 from recurra.training.fit import FitResult
-from recurra.training.results import run_facts, run_record, split_intervals, training_course
-from recurra.training.tables.details import Details, Measured, details, train_baselines
+from recurra.training.results import begin_report, run_record, split_intervals
+from recurra.training.tables.details import Measured, details, train_baselines
 from recurra.training.tables.loaders import train_buckets
 from recurra.training.tables.prepare import Prepared
 from recurra.training.timings import Timings
@@ -114,49 +112,40 @@ def table_report(
         measured: the network on the held-out parts.
         baselines: of `fill_run`.
     """
-    settings = model.settings
-    report = _head_report(folder.name, model, prepared, result=result, measured=measured, baselines=baselines)
+    head, part = model.head, measured.part.name.lower()
+    report = begin_report(folder, model, result, task=prepared.plan.task, target=head.name, part=part, metrics=measured.metrics[part])
+    report = replace(report, data=_data_summary(model, prepared))
+    if isinstance(head, Head):
+        return _with_details(report, head, prepared, measured, baselines=baselines)
+    inside = []
+    for each in head.heads:
+        own = measured.of(each)
+        if len(own.rows):
+            own_data = prepared.of(each)
+            values, intervals = split_intervals(own.metrics[part])
+            begun = Report(
+                title=each.name,
+                task=own_data.plan.task,
+                target=each.name,
+                model=replace(report.model, metrics=values, intervals=intervals),
+                part=part,
+                confidence=report.confidence,
+                data=DataSummary(rows={part: len(own.rows)}),
+            )
+            inside.append(_with_details(begun, each, own_data, own, baselines=_named(baselines, each.name)))
+    return replace(report, results=SeveralResults(inside))
+
+
+def _with_details(report: Report, head: Head, prepared: Prepared, measured: Measured, *, baselines: Mapping[str, Baseline]) -> Report:
+    """The report with baselines and details of one head."""
+    found = details(head, prepared, measured, baselines=baselines)
     return replace(
         report,
-        data=_data_summary(model, prepared),
-        training=training_course(result, model.network.describe_module),
-        settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        facts=run_facts(model.run, result, unit="tokens", backend=model.network.explain_backend()),
-    )
-
-
-def _head_report(
-    title: str, model: Model, prepared: Prepared, *, result: FitResult, measured: Measured, baselines: Mapping[str, Baseline]
-) -> Report:
-    """Figures, baselines and details; of several heads a report each inside the whole."""
-    head, part = prepared.head, measured.part.name.lower()
-    encoder = model.settings.encoder
-    direction = "bidirectional " if encoder.bidirectional else ""
-    if isinstance(head, Head):
-        found = details(head, prepared, measured, baselines=baselines)
-    else:
-        inside = []
-        for each in head.heads:
-            own = measured.of(each)
-            if len(own.rows):
-                named = _named(baselines, each.name)
-                inside.append(_head_report(each.name, model, prepared.of(each), result=result, measured=own, baselines=named))
-        found = Details("several", None, SeveralResults(inside), [])
-    figures = split_intervals(measured.metrics[part])
-    return Report(
-        title=title,
         task=found.task,
-        target=head.name,
-        model=Result("recurrent network", f"{direction}{encoder.cell.upper()}", *figures, seconds=result.seconds),
-        part=part,
-        baselines=[] if found.task == "several" else [baseline.result() for baseline in baselines.values()],
+        baselines=[baseline.result() for baseline in baselines.values()],
         comparison=found.comparison,
-        data=DataSummary(rows={part: len(measured.rows)}),
         results=found.results,
         errors=found.errors,
-        summary=f"{direction}{encoder.cell.upper()}, {encoder.layers} x {encoder.hidden_size} units, {model.network.parameter_count:,} parameters"
-        if head is model.head
-        else "",
     )
 
 

@@ -15,19 +15,17 @@ from recurra.data.cache import cache_key, cached
 from recurra.data.codec import TextCodec
 from recurra.data.pairs import blank, encode_texts, find_source, fit_codec
 from recurra.data.read import Table, require_columns
-from recurra.data.split import Part, assign_parts, overlap, row_hashes
+from recurra.data.split import Part, overlap, row_hashes
 from recurra.data.store import Ragged, StoreWriter
 from recurra.data.tokenize import UNKNOWN
 from recurra.errors import EmptyData, RowError, SettingsError
 from recurra.model.encode import row_place
-from recurra.training.tables.prepare import Rows
+from recurra.training.rows import LEFT_OUT, OPEN, Rows, divide
 
 __all__ = ["PreparedPairs", "prepare", "with_columns"]
 
 VERSION = 1
 """Of what is written into the cache."""
-LEFT_OUT, OPEN = -1, 3
-"""Part of a row that is not used, and of one that is still to be split."""
 SOURCE, TARGET, PARTS = "source", "target", "parts"
 """Names in the store."""
 
@@ -198,27 +196,16 @@ def _split(rows: Rows, settings: Settings) -> tuple[np.ndarray, dict[str, int], 
                 into.append(chunk.frame[column])
     if not fixed:
         raise EmptyData(f"{rows.first.description} has no rows.")
-    parts = _assign(np.concatenate(fixed), group, time, rows=rows, settings=settings)
+    parts = divide(
+        rows,
+        np.concatenate(fixed),
+        settings,
+        group=pl.concat(group) if group else None,
+        time=pl.concat(time) if time else None,
+    )
     if not (parts == Part.TRAIN).any():
         raise EmptyData(f"No row is left to train on: none of {rows.first.description} has a text in both {source!r} and {target!r}.")
     used, every = parts != LEFT_OUT, np.concatenate(hashes)
     without["unreadable"] = sum(table.bad_row_count for table, _ in rows.tables)
     repeated = {part: count for part, count in overlap(every[used], parts[used])._asdict().items() if count}
     return parts, {reason: count for reason, count in without.items() if count}, repeated
-
-
-def _assign(fixed: np.ndarray, group: Sequence[pl.Series], time: Sequence[pl.Series], *, rows: Rows, settings: Settings) -> np.ndarray:
-    """Validation and test rows drawn from those that no table decides."""
-    given = {part for _, part in rows.tables[1:]}
-    chosen = np.flatnonzero(fixed == OPEN)
-    parts = fixed.copy()
-    if len(chosen):
-        parts[chosen] = assign_parts(
-            len(chosen),
-            validation_share=0.0 if Part.VALIDATION in given else settings.data.validation_share,
-            test_share=0.0 if Part.TEST in given else settings.data.test_share,
-            group=pl.concat(group).gather(chosen) if group else None,
-            time=pl.concat(time).gather(chosen) if time else None,
-            seed=settings.training.seed,
-        )
-    return parts

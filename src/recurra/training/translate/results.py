@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from recurra.data.split import Part
-from recurra.evaluation.report import AttentionMap, ColumnSummary, DataSummary, Report, Result, TranslateResults, WrittenExample
+from recurra.evaluation.report import AttentionMap, ColumnSummary, DataSummary, Report, TranslateResults, WrittenExample
 from recurra.evaluation.translate.baselines import TextBaseline, fit_baselines
 from recurra.evaluation.translate.details import by_length, chrf_of_each
 from recurra.metrics.translation import signatures
 from recurra.model.translate.measuring import MeasuredTexts
 from recurra.model.translate.model import Translator
 from recurra.training.fit import FitResult
-from recurra.training.results import run_facts, run_record, split_intervals, training_course
+from recurra.training.results import begin_report, run_record
 from recurra.training.timings import Timings
 from recurra.training.translate.loaders import loaders
 from recurra.training.translate.prepare import PreparedPairs
@@ -113,24 +112,14 @@ def translate_report(
         measured: the network on the held-out parts.
         baselines: of `fill_run`.
     """
-    settings, encoder = model.settings, model.settings.encoder
-    results = _results(model, prepared, measured, baselines)
-    return Report(
-        title=folder.name,
-        task="translate",
-        target=f"{prepared.columns[0]} → {prepared.columns[1]}",
-        model=Result("recurrent network", encoder.cell.upper(), *split_intervals(measured.metrics[measured.part]), seconds=result.seconds),
-        part=measured.part,
+    part, target = measured.part, " → ".join(prepared.columns)
+    report = begin_report(folder, model, result, task="translate", target=target, part=part, metrics=measured.metrics[part])
+    return replace(
+        report,
         baselines=[baseline.result() for baseline in baselines.values()],
-        confidence=settings.evaluation.confidence,
         data=_data(prepared, measured),
-        training=training_course(result),
-        results=results,
-        settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        facts={
-            **run_facts(model.run, result, unit="tokens", backend=model.network.explain_backend()),
-            **{f"{name} signature": signature for name, signature in model.run["signatures"].items()},
-        },
+        results=_results(model, prepared, measured, baselines),
+        facts={**report.facts, **{f"{name} signature": signature for name, signature in model.run["signatures"].items()}},
         summary=_summary(model),
     )
 
