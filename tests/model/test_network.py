@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 
+from recurra.cells import Cell
 from recurra.config import load_settings
 from recurra.data.batch import Batch, Sequence
 from recurra.errors import DataError, SettingsError
@@ -81,6 +82,16 @@ def test_parts_and_parameter_count() -> None:
     assert len(network.embeddings) == 4
     assert network.parameter_count == sum(parameter.numel() for parameter in network.parameters())
     assert "LSTMCell runs on" in network.explain_backend()
+
+
+def test_modules_are_called_by_their_columns_and_layers() -> None:
+    _, _, network = built("one", encoder__layers=2, encoder__bidirectional=True, encoder__layer_norm=True)
+    cells = [name for name, module in network.named_modules() if isinstance(module, Cell)]
+    ways = ("forward", "backward")
+    assert [network.describe_module(name) for name in cells] == [f"one, layer {layer}, {way}" for layer in (1, 2) for way in ways]
+    assert network.describe_module("encoders.column_one.norms.1") == "one, layer 2, norm"
+    assert network.describe_module("embeddings.column_one") == "one, embedding"
+    assert network.describe_module("output.output") == "output layer"
 
 
 def test_static_inputs_alone_need_no_recurrence() -> None:
