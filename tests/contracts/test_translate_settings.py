@@ -40,6 +40,7 @@ CHANGES: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "attention": ("additive", "weights", {}),
     "attention_size": (5, "weights", {}),
     "coverage": (True, "weights", ADDITIVE),
+    "copying": (True, "weights", {}),
     "input_feeding": (True, "weights", {}),
     "sampling": (0.9, "weights", {"translate.sampling_batches": 2}),
     "sampling_batches": (3, "weights", {"translate.sampling": 0.9}),

@@ -13,6 +13,7 @@ from recurra.config import load_settings
 from recurra.data.batch import Batch, Sequence
 from recurra.data.store import Ragged
 from recurra.errors import SettingsError
+from recurra.heads.translate import Decoded
 from recurra.model.translate.measuring import alignments, force
 from recurra.model.translate.network import SOURCE, TARGET, TranslateNetwork
 from recurra.model.translate.search import Search, search
@@ -24,6 +25,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "additive": {"translate.attention": "additive", "translate.attention_size": 5},
     "coverage": {"translate.attention": "additive", "translate.coverage": True},
     "input feeding": {"translate.input_feeding": True},
+    "copying": {"translate.copying": True},
+    "copying, step by step": {"translate.copying": True, "translate.input_feeding": True, "translate.tied": False},
     "two layers of GRU, not tied": {"encoder.cell": "gru", "encoder.layers": 2, "translate.decoder_layers": 2, "translate.tied": False},
     "scan cells": {"encoder.cell": "min_gru", "translate.decoder_size": 7},
     "remembering its input": {"encoder.cell": "qrnn", "encoder.pooling": "last"},
@@ -68,7 +71,8 @@ def test_the_whole_target_at_once_is_step_by_step(kind: str) -> None:
     for position in range(7):
         scores, state = model.step(tokens, state, encoded)
         there = TARGETS.lengths >= position
-        expected = model.head.scores(whole[:, position], model.embedding.weight)
+        step = Decoded(whole.read[:, position], whole.weights[:, position])
+        expected = model.head.scores(step, model.embedding.weight, data.inputs[SOURCE].values)
         torch.testing.assert_close(scores[there], expected[there], **CLOSE)
         if position < 6:
             tokens = data.inputs[TARGET].values[:, position]
@@ -79,7 +83,7 @@ def test_later_tokens_of_the_target_change_nothing_before_them(kind: str) -> Non
     model = network(kind)
     changed = Ragged(TARGETS.values.copy(), TARGETS.offsets)
     changed[1][3:] = (changed[1][3:] - 1) % (SIZE - 2) + 2
-    first, second = model(batch(SOURCES, TARGETS))[1], model(batch(SOURCES, changed))[1]
+    first, second = model(batch(SOURCES, TARGETS)).read[1], model(batch(SOURCES, changed)).read[1]
     torch.testing.assert_close(first[:4], second[:4], **CLOSE)
     assert not torch.allclose(first[4:7], second[4:7])
 
@@ -149,23 +153,43 @@ def test_coverage_is_the_sum_of_the_weights_so_far() -> None:
     encoded = model.encode(batch(SOURCES, TARGETS).inputs[SOURCE])
     state = model.initial_state(encoded)
     targets = Ragged.from_rows([[3, 4]] * 4)
-    weights = model.aligned(batch(SOURCES, targets))[1]
+    weights = model(batch(SOURCES, targets)).weights
     for step, token in enumerate((model.start, 3, 4)):
         torch.testing.assert_close(state.coverage, weights[:, :step].sum(1), **CLOSE)
         _, state = model.step(torch.full((4,), token), state, encoded)
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_label_smoothing_moves_probability_to_all_tokens_that_can_come(tied: bool) -> None:
-    model = network(head__label_smoothing=0.2, translate__tied=tied)
+@pytest.mark.parametrize("kind", ["multiplicative", "two layers of GRU, not tied", "copying"])
+def test_label_smoothing_moves_probability_to_all_tokens_that_can_come(kind: str) -> None:
+    model = network(kind, head__label_smoothing=0.2)
     data = batch(SOURCES, TARGETS)
     plain = model.losses(model(data), data)[0]
     torch.testing.assert_close(model.loss(model(data), data), plain.mean(), **CLOSE)  # not in evaluation
     outputs = model(data)
     model.train()
     real = torch.arange(7) <= torch.from_numpy(TARGETS.lengths)[:, None]
-    logs = model.head.logits(outputs[real], model.embedding.weight).log_softmax(1)
+    source = data.inputs[SOURCE].values[real.nonzero()[:, 0]]
+    logs = model.head.logits(Decoded(outputs.read[real], outputs.weights[real]), model.embedding.weight, source).log_softmax(1)
     torch.testing.assert_close(model.loss(outputs, data), 0.8 * plain.mean() - 0.2 * logs.mean(), **CLOSE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["copying", "copying, step by step"])
+def test_what_is_copied_is_a_share_of_the_probability(kind: str) -> None:
+    """The probabilities of a step are what See et al. 2017 write (equation 9), token by token; they sum to one, also of an empty source."""
+    model = network(kind)
+    data = batch(ragged([5, 0]), ragged([3, 2], seed=1))
+    data.inputs[SOURCE].values[0, 1] = data.inputs[SOURCE].values[0, 3]  # a token that stands there twice
+    decoded, source = model(data), data.inputs[SOURCE].values
+    for row, position in ((0, 0), (0, 2), (1, 1)):
+        one = Decoded(decoded.read[row, position][None], decoded.weights[row, position][None])
+        scores = model.head.scores(one, model.embedding.weight, source[row][None])[0].exp()
+        softmax = model.head.scores(one, model.embedding.weight)[0].softmax(0)
+        gate = model.head.gate(one.read).sigmoid().item() if row == 0 else 1.0
+        for token in range(1, SIZE + 1):
+            copied = sum(float(one.weights[0, place]) for place in range(source.shape[1]) if source[row, place] == token)
+            assert float(scores[token]) == pytest.approx(gate * float(softmax[token]) + (1 - gate) * copied, rel=1e-9)
+        assert float(scores.sum()) == pytest.approx(1.0, rel=1e-9)
 
 
 def test_every_parameter_learns() -> None:
@@ -185,9 +209,9 @@ def test_sampling_rises_batch_by_batch() -> None:
     for number in range(1, 5):
         model(data)
         assert int(model.batches) == number
-    assert not torch.allclose(model(data), forced)
+    assert not torch.allclose(model(data).read, forced.read)
     model.eval()
-    torch.testing.assert_close(model(data), forced, **CLOSE)
+    torch.testing.assert_close(model(data).read, forced.read, **CLOSE)
     never = network(translate__sampling=0.9, translate__sampling_batches=10**12).train()
     torch.testing.assert_close(never.losses(never(data), data)[0], never.losses(forced, data)[0], **CLOSE)
 

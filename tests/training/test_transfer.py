@@ -126,6 +126,39 @@ def test_table_model_goes_on_where_it_was(tmp_path: Path) -> None:
     assert before["probability"].to_list() == pytest.approx(after["probability"].to_list(), abs=1e-6)
 
 
+def tagged(kind: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"tokens": [["Ada", "saw", "a", "dog"], ["a", "cat", "ran"]] * 8, "tags": [[f"B-{kind}", "O", "O", "O"], ["O"] * 3] * 8}
+    )
+
+
+@pytest.mark.parametrize(("size", "same"), [(4, True), (3, False)])
+def test_tagger_begins_with_a_tagger_of_other_labels(size: int, same: bool, tmp_path: Path) -> None:
+    """Its vectors, its layers, and how it reads the spelling of tokens, where the new one reads that alike."""
+    first: Any = recurra.train(tagged("PER"), target="tags", settings={**SMALL, "tag.character_size": 4})
+    folder = first.save(tmp_path / "first")
+    network, job = untrained(tagged("NAME"), {"target": "tags", "transfer.model": str(folder), "tag.character_size": size})
+    own, saved = network.state_dict(), first.network.state_dict()
+    spelt = [name for name in saved if ".spelling." in name and saved[name].shape == own[name].shape and "reader" in name]
+    assert bool(spelt) is same
+    assert all(torch.equal(own[name], saved[name]) for name in spelt)
+    assert all((".spelling." in name) <= same for name in job.layers.depths)
+    columns = saved["embeddings.column_tokens.embedding.weight"].shape[1]
+    recurrent = "encoders.column_tokens.cells.0.weight_ih"
+    assert torch.equal(own[recurrent][:, :columns], saved[recurrent][:, :columns])
+
+
+def test_classifier_begins_with_a_tagger(tmp_path: Path) -> None:
+    """It has no spelling: of the weights of the first layer, those of the tokens' own vectors are taken over."""
+    first: Any = recurra.train(tagged("PER"), target="tags", settings={**SMALL, "tag.character_size": 4})
+    folder = first.save(tmp_path / "first")
+    network, _ = untrained(rows(), begun(folder))
+    own, saved = network.state_dict(), first.network.state_dict()
+    wide = own["encoders.column_text.cells.0.weight_ih"].shape[1]
+    assert torch.equal(own["encoders.column_text.cells.0.weight_ih"], saved["encoders.column_tokens.cells.0.weight_ih"][:, :wide])
+    assert wide < saved["encoders.column_tokens.cells.0.weight_ih"].shape[1]
+
+
 @pytest.mark.parametrize("settings", [{}, {"language.cutoffs": [9]}, {"language.tied": False}])
 def test_language_model_goes_on_with_another_text(settings: dict[str, Any], tmp_path: Path) -> None:
     """The probabilities of known tokens among each other are at first those of the model before; new tokens are added below."""

@@ -151,6 +151,25 @@ def test_unknown_words_are_taken_from_the_source(learnt: Translator, monkeypatch
     assert "<unk>" in learnt.codec.decode([UNKNOWN])
 
 
+def test_words_that_no_target_has_are_copied() -> None:
+    """Names that the vocabulary knows from other sources alone: only what is copied can write them."""
+    names = [f"name{number}" for number in range(40)]
+    rows = [{"en": f"please call {name} now", "de": f"rufe {name} an"} for name in names[:32] * 6]
+    rows += [{"en": f"{name} rings", "de": "es klingelt"} for name in names * 2]
+    sizes = {"embedding.size": 16, "encoder.hidden_size": 16}
+    settings = {"training.epochs": 12, "optimizer.learning_rate": 0.02, "head.label_smoothing": 0.0, "data.test_share": 0.0, **sizes}
+    held_out = [f"please call {name} now" for name in names[32:]]
+    wanted = [f"rufe {name} an" for name in names[32:]]
+    right = {
+        copying: sum(
+            written.text == text
+            for written, text in zip(train(rows, **settings, translate__copying=copying).translate(held_out), wanted, strict=True)
+        )
+        for copying in (False, True)
+    }
+    assert right[True] >= 6 > 1 >= right[False]
+
+
 def test_attention_names_the_tokens(learnt: Translator) -> None:
     found = learnt.attention("a cat likes it")
     assert found.source == ["a", "cat", "likes", "it"]

@@ -28,6 +28,9 @@ class TranslateSettings(Group):
     coverage: bool = False
     """A score knows how much a step of the source was attended to before (See et al. 2017, equation 11); additive only, and step by
     step, which is slower."""
+    copying: bool = False
+    """A token may also be copied from the source, by the weights of the attention: names, numbers and words that are repeated (See et
+    al. 2017, section 2.2). The scores of a batch are in memory as a whole then."""
     input_feeding: bool = False
     """The decoder also reads what attention made of the step before (Luong et al. 2015, section 3.3); step by step, which is slower."""
     sampling: Probability = 0.0

@@ -108,12 +108,12 @@ class Tokenizer:
         Byte-pair vocabularies are taken as they are, for the merges would no longer give the same pieces.
 
         Args:
-            known: of the same kind.
+            known: of the same kind, or one of tokens that came as lists.
 
         Raises:
             ValueError: it is of another kind.
         """
-        if known.kind != self.kind:
+        if known.kind != self.kind and (known.kind != "tokens" or self.kind == "bpe"):
             raise ValueError(f"a vocabulary of {self.kind} tokens cannot go on with one of {known.kind} tokens")
         held = set(known.tokens)
         new = [] if self.kind == "bpe" else [token for token in self.tokens if token not in held]

@@ -25,6 +25,7 @@ from recurra.features import Feature
 from recurra.features.text import TextFeature, TokenEmbedding
 from recurra.layers import CharacterNgrams, Stack
 from recurra.layers.hashed import HashedTable
+from recurra.layers.spelling import Spelling
 from recurra.model.language.model import LanguageModel
 from recurra.model.language.network import LanguageNetwork
 from recurra.model.load import load
@@ -48,6 +49,7 @@ class Source:
         kind: how its texts were cut; "tokens" where they came as lists.
         weight: (V, F) vectors of the tokens.
         tables: of n-grams.
+        spelling: how its tokens are spelt, where it tags them.
         stack: the recurrent layers.
         new: (F,) what the vector of a token that is not in the vocabulary begins with.
     """
@@ -56,11 +58,12 @@ class Source:
     kind: Kind
     weight: Float[Tensor, "V F"]
     tables: Sequence[HashedTable]
+    spelling: Spelling | None
     stack: Stack
     new: Float[Tensor, " F"]
 
     def vocabulary(self, column_type: str) -> Tokenizer:
-        """The vocabulary for a column: one of text is cut as the model's was, one of tokens comes as lists."""
+        """The vocabulary for a column: one of text is cut as the model's was, or by itself where that came as lists; one of tokens comes as lists."""
         return replace(self.tokenizer, kind="tokens" if column_type == "tokens" else self.kind)
 
 
@@ -161,7 +164,7 @@ def _language_source(path: str, model: LanguageModel, settings: Settings) -> Sou
         tokenizer = codec.tokenizer
     weight = network.embedding.weight.detach()
     new = weight[UNKNOWN] if model.knows_unknown else weight[UNKNOWN + 1 :].mean(0)
-    return Source(tokenizer, codec.kind, weight, [], network.encoder, new)
+    return Source(tokenizer, codec.kind, weight, [], None, network.encoder, new)
 
 
 def _table_source(model: Model, feature: TextFeature) -> Source:
@@ -169,7 +172,8 @@ def _table_source(model: Model, feature: TextFeature) -> Source:
     assert isinstance(module, TokenEmbedding)
     weight = module.embedding.weight.detach()
     tables = [table for table in module.ngrams if isinstance(table, HashedTable)]
-    return Source(feature.tokenizer, feature.tokenizer.kind, weight, tables, model.network.encoder_of(feature.name), weight[UNKNOWN])
+    stack = model.network.encoder_of(feature.name)
+    return Source(feature.tokenizer, feature.tokenizer.kind, weight, tables, module.spelling, stack, weight[UNKNOWN])
 
 
 # --- settings -----------------------------------------------------------------------------------------------------------
@@ -243,10 +247,11 @@ def begin_table(network: Network, features: Sequence[Feature], pretrained: Pretr
         with torch.no_grad():
             module.embedding.weight.copy_(grown(source.weight, len(module.embedding.weight), source.new))
             _begin_tables(module, source.tables)
+        spelt = _begin_spelling(module, source.spelling)
         depths |= _copy_stack(stack, source.stack, names[id(stack)])
         prefix = names[id(module)]
         below = stack.layers + 1
-        depths |= {f"{prefix}.{name}": below for name, _ in module.named_parameters() if not name.startswith("spelling")}
+        depths |= {f"{prefix}.{name}": below for name, _ in module.named_parameters() if spelt or not name.startswith("spelling")}
     if isinstance(pretrained.model, Model):
         _begin_head(network, pretrained.model)
     return LayerGroups(depths, settings.transfer.layer_decay, settings.transfer.unfreezing)
@@ -348,15 +353,16 @@ def _copy_stack(stack: Stack, source: Stack, prefix: str) -> dict[str, int]:
 
 
 def _copy_weights(cell: nn.Module, source: nn.Module) -> None:
-    """Copy a cell; where it reads more features than the source did (a token's spelling), the first ones are those of the source."""
+    """Copy a cell; where one of the two reads more features than the other (a token's spelling), the first ones are what both read."""
     saved = source.state_dict()
     with torch.no_grad():
         for name, parameter in cell.named_parameters():
             known = saved[name]
             if known.shape == parameter.shape:
                 parameter.copy_(known)
-            elif known.ndim == parameter.ndim == 2 and len(known) == len(parameter) and known.shape[1] < parameter.shape[1]:
-                parameter[:, : known.shape[1]].copy_(known)
+            elif known.ndim == parameter.ndim == 2 and len(known) == len(parameter):
+                both = min(known.shape[1], parameter.shape[1])
+                parameter[:, :both].copy_(known[:, :both])
             else:
                 raise DataError(f"The layer {type(cell).__name__} of the trained model has another form ({name}: {tuple(known.shape)}).")
 
@@ -372,9 +378,25 @@ def _begin_tables(module: TokenEmbedding, sources: Sequence[HashedTable]) -> Non
             table.weight.zero_()
 
 
+def _begin_spelling(module: TokenEmbedding, source: Spelling | None) -> bool:
+    """How tokens are spelt as the source has it, where it is of the same form; whether it was taken over."""
+    if module.spelling is None or source is None:
+        return False
+    saved, wanted = source.state_dict(), module.spelling.state_dict()
+    if not _alike(saved, wanted):
+        return False
+    module.spelling.load_state_dict(saved)
+    return True
+
+
 def _begin_head(network: Network, model: Model) -> None:
     """The output layer, where both models tell the same labels apart and read vectors of one size."""
     saved, wanted = model.network.output.state_dict(), network.output.state_dict()
     same = type(network.head) is type(model.head) and network.head.state() == model.head.state()
-    if same and {name: value.shape for name, value in saved.items()} == {name: value.shape for name, value in wanted.items()}:
+    if same and _alike(saved, wanted):
         network.output.load_state_dict(saved)
+
+
+def _alike(saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> bool:
+    """Whether two modules have parameters of the same names and sizes."""
+    return {name: value.shape for name, value in saved.items()} == {name: value.shape for name, value in wanted.items()}

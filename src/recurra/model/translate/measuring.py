@@ -100,7 +100,7 @@ def alignments(network: TranslateNetwork, sources: Ragged, targets: Ragged) -> l
     """What each token of the targets, their ends included, attended to in its source."""
     found: list[np.ndarray] = [np.zeros((0, 0))] * len(sources)
     for rows in batches_of(np.maximum(sources.lengths, targets.lengths + 1), ROWS):
-        weights = network.aligned(_batch(network, sources.take(rows), targets.take(rows)))[1].float().cpu().numpy()
+        weights = network(_batch(network, sources.take(rows), targets.take(rows))).weights.float().cpu().numpy()
         for row, each in zip(rows.tolist(), weights, strict=True):
             found[row] = each[: int(targets.lengths[row]) + 1, : int(sources.lengths[row])]
     return found

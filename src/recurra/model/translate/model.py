@@ -15,7 +15,6 @@ from recurra.data.pairs import blank, encode_texts
 from recurra.data.read import Table, is_table, read, require_columns
 from recurra.data.store import Ragged
 from recurra.data.tokenize import UNKNOWN
-from recurra.decoding import Hypothesis
 from recurra.errors import EmptyData, SettingsError
 from recurra.model.card import card_page, figures
 from recurra.model.model import Prediction
@@ -24,6 +23,7 @@ from recurra.model.translate.measuring import MeasuredTexts, alignments, force
 from recurra.model.translate.network import TranslateNetwork
 from recurra.model.translate.outputs import Aligned, Translation, as_frame
 from recurra.model.translate.search import Search, search
+from recurra.model.translate.wording import names_unknown, worded
 
 __all__ = ["Translator"]
 
@@ -103,7 +103,7 @@ class Translator(TrainedModel):
         read = sources.take(there)
         cut = _cut_rows(self.codec, given, sources) if sources.truncated else set()
         written = search(self.network, read, chosen) if len(there) else []
-        names = self._names(given.gather(there), read, written)
+        names = worded(self.network, self.codec, given.gather(there), read, written)
         found = [Translation("", 0.0, 0.0) for _ in given]
         for row, outputs, named in zip(there.tolist(), written, names, strict=True):
             every = [
@@ -140,7 +140,7 @@ class Translator(TrainedModel):
             n_best,
             chosen.length_power if length_power is None else length_power,
             self.most if most is None else most,
-            unknown=self.codec.kind != "bpe" and chosen.replace_unknown,
+            unknown=names_unknown(self.codec, chosen),
         )
 
     def _constrained(self, chosen: Search, forbidden: Sequence[str], forced: Sequence[str]) -> Search:
@@ -161,22 +161,6 @@ class Translator(TrainedModel):
         """The tokens of a phrase at the beginning of a text, and after a blank."""
         forms = [phrase.strip(), f" {phrase.strip()}"] if self.codec.kind == "bpe" else [phrase.strip()]
         return [self.codec.encode_rows(pl.Series([form])).values.tolist() for form in forms]
-
-    def _names(self, given: pl.Series, sources: Ragged, written: Sequence[Sequence[Hypothesis]]) -> list[list[str]]:
-        """The texts of the outputs, with words of the source in place of unknown tokens."""
-        flat = [(row, each) for row, outputs in enumerate(written) for each in outputs]
-        lacking = [place for place, (_, each) in enumerate(flat) if UNKNOWN in each.tokens]
-        replaced: dict[int, dict[int, str]] = {}
-        if lacking:
-            rows = [flat[place][0] for place in lacking]
-            targets = Ragged.from_rows([flat[place][1].tokens for place in lacking])
-            for place, row, weights in zip(lacking, rows, alignments(self.network, sources.take(rows), targets), strict=True):
-                parts = self.codec.parts(given[row].strip())
-                tokens = flat[place][1].tokens
-                replaced[place] = {at: parts[int(weights[at].argmax())] for at, token in enumerate(tokens) if token == UNKNOWN}
-        texts = [self.codec.decode(each.tokens, replaced=replaced.get(place)).strip() for place, (_, each) in enumerate(flat)]
-        remaining = iter(texts)
-        return [[next(remaining) for _ in outputs] for outputs in written]
 
     # --- rows of a table ------------------------------------------------------------------------------------------
 

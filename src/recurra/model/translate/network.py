@@ -9,7 +9,7 @@ from torch import nn
 
 from recurra.config import Settings
 from recurra.data.batch import Batch, Sequence
-from recurra.heads.translate import Read, TranslateHead
+from recurra.heads.translate import Decoded, Read, TranslateHead
 from recurra.layers import AttentionMemory, Embedding, build_pooling
 from recurra.model.network import build_stack
 from recurra.model.recurrent import RecurrentNetwork
@@ -27,10 +27,12 @@ class Encoded(NamedTuple):
     Attributes:
         memory: what the decoder attends to.
         summary: (B, F) what the decoder reads beside the token that begins a text.
+        tokens: (B, S) of the sources, which may be copied.
     """
 
     memory: AttentionMemory
     summary: Float[Tensor, "B F"]
+    tokens: Int[Tensor, "B S"]
 
 
 class DecoderState(NamedTuple):
@@ -105,52 +107,47 @@ class TranslateNetwork(RecurrentNetwork):
     def encode(self, source: Sequence) -> Encoded:
         """Read the sources."""
         steps, _ = self.encoder(self.embedding(source.values), lengths=source.lengths)
-        return Encoded(self.read.attention.prepare(steps, source.lengths), self.bridge(self.pooling(steps, source.lengths)))
+        memory = self.read.attention.prepare(steps, source.lengths)
+        return Encoded(memory, self.bridge(self.pooling(steps, source.lengths)), source.values)
 
     # --- the target -----------------------------------------------------------------------------------------------
 
-    def forward(self, batch: Batch) -> Float[Tensor, "B T F"]:
-        """What each step of the targets made of the source, the known tokens before it being read; T is one more than the longest target."""
+    def forward(self, batch: Batch) -> Decoded:
+        """What each step of the targets made of the source, the known tokens before it being read.
+
+        Returns:
+            `read` (B, T, F) and `weights` (B, T, S), where T is one more than the longest target.
+        """
         source, target = _sequence(batch, SOURCE), _sequence(batch, TARGET)
         encoded = self.encode(source)
         if self.training and self.sampling:
             self.batches += 1
         if self.feeding or self.covering or (self.training and self.sampling):
-            return self._one_by_one(target, encoded)[0]
-        return self._at_once(target, encoded)[0]
-
-    def aligned(self, batch: Batch) -> tuple[Float[Tensor, "B T F"], Float[Tensor, "B T S"]]:
-        """As `forward` in evaluation, with the weights of the attention."""
-        encoded = self.encode(_sequence(batch, SOURCE))
-        run = self._one_by_one if self.feeding or self.covering else self._at_once
-        return run(_sequence(batch, TARGET), encoded)
-
-    def _at_once(self, target: Sequence, encoded: Encoded) -> tuple[Tensor, Tensor]:
+            return self._one_by_one(target, encoded)
         inputs = self._vectors(_shifted(target, self.start), encoded.summary)
         steps, _ = self.decoder(inputs, lengths=target.lengths + 1)
-        read: tuple[Tensor, Tensor] = self.read(steps, encoded.memory)
-        return read
+        decoded: Decoded = self.read(steps, encoded.memory)
+        return decoded
 
-    def _one_by_one(self, target: Sequence, encoded: Encoded) -> tuple[Tensor, Tensor]:
+    def _one_by_one(self, target: Sequence, encoded: Encoded) -> Decoded:
         given = _shifted(target, self.start)
         rate = self.sampling * min(1.0, int(self.batches) / self.sampling_batches) if self.training else 0.0
         state = self.initial_state(encoded)
         # The vectors of all known tokens in one call: one mask of whole tokens for the batch, as without steps.
         vectors = self._vectors(given, encoded.summary)
-        found, weights = [], []
+        found: list[Decoded] = []
         for position in range(given.shape[1]):
             vector = vectors[:, position]
             if rate and position:
-                vector = self._sampled(vector, state.read, rate)
-            read, weight, state = self._advance(vector, state, encoded)
-            found.append(read)
-            weights.append(weight)
-        return torch.stack(found, 1), torch.stack(weights, 1)
+                vector = self._sampled(vector, found[-1], encoded.tokens, rate)
+            decoded, state = self._advance(vector, state, encoded)
+            found.append(decoded)
+        return Decoded(torch.stack([each.read for each in found], 1), torch.stack([each.weights for each in found], 1))
 
-    def _sampled(self, vector: Tensor, read: Tensor, rate: float) -> Tensor:
+    def _sampled(self, vector: Tensor, before: Decoded, source: Tensor, rate: float) -> Tensor:
         """The known token's vector, or with the given probability that of a token drawn from the network's own distribution."""
         with torch.no_grad():
-            drawn = self.head.logits(read, self.embedding.weight).softmax(1).multinomial(1)[:, 0] + 1
+            drawn = self.head.logits(before, self.embedding.weight, source).softmax(1).multinomial(1)[:, 0] + 1
             chosen = torch.rand(len(drawn), 1, device=drawn.device) < rate
         return torch.where(chosen, self.embedding(drawn), vector)
 
@@ -175,42 +172,45 @@ class TranslateNetwork(RecurrentNetwork):
             state: of the N outputs.
             encoded: of the sources.
         """
-        summary = encoded.summary.repeat_interleave(len(tokens) // len(encoded.summary), 0)
-        vector = self._vectors(tokens[:, None], summary)[:, 0]
-        read, _, state = self._advance(vector, state, encoded)
-        return self.head.scores(read, self.embedding.weight), state
+        times = len(tokens) // len(encoded.summary)
+        vector = self._vectors(tokens[:, None], encoded.summary.repeat_interleave(times, 0))[:, 0]
+        decoded, state = self._advance(vector, state, encoded)
+        source = encoded.tokens.repeat_interleave(times, 0) if self.head.copies else None
+        return self.head.scores(decoded, self.embedding.weight, source), state
 
-    def _advance(self, vector: Tensor, state: DecoderState, encoded: Encoded) -> tuple[Tensor, Tensor, DecoderState]:
-        """(N, F) what is read -> (N, F) what attention made of it, (N, S) its weights, the state after it."""
+    def _advance(self, vector: Tensor, state: DecoderState, encoded: Encoded) -> tuple[Decoded, DecoderState]:
+        """(N, F) what is read -> what attention made of it, and the state after it."""
         inputs = torch.cat([vector, state.read], 1) if self.feeding else vector
         steps, cells = self.decoder(inputs[:, None], state.cells)
         shape = (len(encoded.summary), len(steps) // len(encoded.summary), -1)
         coverage = state.coverage.view(*shape[:2], state.coverage.shape[1]) if self.covering else None
         read, weights = self.read(steps.view(shape), encoded.memory, coverage)
-        read, weights = read.flatten(0, 1), weights.flatten(0, 1)
-        return read, weights, DecoderState(cells, read, state.coverage + weights if self.covering else state.coverage)
+        decoded = Decoded(read.flatten(0, 1), weights.flatten(0, 1))
+        return decoded, DecoderState(cells, decoded.read, state.coverage + decoded.weights if self.covering else state.coverage)
 
     # --- what is learnt -------------------------------------------------------------------------------------------
 
-    def losses(self, outputs: Float[Tensor, "B T F"], batch: Batch) -> tuple[Float[Tensor, " N"], Bool[Tensor, " N"]]:
+    def losses(self, outputs: Decoded, batch: Batch) -> tuple[Float[Tensor, " N"], Bool[Tensor, " N"]]:
         """Minus the log-probability of each token of the targets, their ends included, row after row; and whether it was the most
         probable one.
         """
-        real, answers = self._answers(_sequence(batch, TARGET))
-        losses, best = self.head.losses(outputs[real], answers, self.embedding.weight)
+        decoded, answers, source = self._answers(outputs, batch)
+        losses, best = self.head.losses(decoded, answers, self.embedding.weight, source)
         return losses, best == answers
 
-    def loss(self, outputs: Float[Tensor, "B T F"], batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, outputs: Decoded, batch: Batch) -> Float[Tensor, ""]:
         """Mean loss of the batch's tokens, in training with label smoothing."""
-        real, answers = self._answers(_sequence(batch, TARGET))
-        return self.head.loss(outputs[real], answers, self.embedding.weight)
+        decoded, answers, source = self._answers(outputs, batch)
+        return self.head.loss(decoded, answers, self.embedding.weight, source)
 
-    def _answers(self, target: Sequence) -> tuple[Bool[Tensor, "B T"], Int[Tensor, " N"]]:
-        """Where there are tokens of the targets and their ends, and which."""
+    def _answers(self, outputs: Decoded, batch: Batch) -> tuple[Decoded, Int[Tensor, " N"], Int[Tensor, "N S"] | None]:
+        """The steps that have a token of the targets or an end after them, which it is, and where tokens are copied those of the source."""
+        target = _sequence(batch, TARGET)
         lengths = target.lengths[:, None].to(target.values.device)
         answers = nn.functional.pad(target.values, (0, 1)).scatter(1, lengths, self.end)
         real = torch.arange(answers.shape[1], device=answers.device) <= lengths
-        return real, answers[real]
+        source = _sequence(batch, SOURCE).values[real.nonzero()[:, 0]] if self.head.copies else None
+        return Decoded(outputs.read[real], outputs.weights[real]), answers[real], source
 
     def explain_backend(self) -> str:
         """What computes the recurrences, and why."""

@@ -12,11 +12,12 @@ import torch
 from recurra.config import Settings
 from recurra.data.batch import Batch
 from recurra.data.split import Part
+from recurra.heads.translate import Decoded
 from recurra.metrics.translation import text_metrics
 from recurra.model.translate.model import Translator
 from recurra.model.translate.network import TranslateNetwork
 from recurra.model.translate.search import Search, search
-from recurra.shapes import Tensor
+from recurra.model.translate.wording import names_unknown, worded
 from recurra.training.fit import FitResult, fit
 from recurra.training.job import Job
 from recurra.training.output import WORK
@@ -113,9 +114,9 @@ class _Validation:
         self.prepared, self.network = prepared, network
         self.settings: Settings = prepared.settings
         self.rows = prepared.part(Part.VALIDATION)[: self.settings.translate.validation_rows]
-        self.references: list[str] = []
+        self.texts = pl.DataFrame()
 
-    def __call__(self, outputs: Iterator[tuple[Tensor, Batch]]) -> dict[str, float]:
+    def __call__(self, outputs: Iterator[tuple[Decoded, Batch]]) -> dict[str, float]:
         losses, hits = [], []
         for found, batch in outputs:
             each, right = self.network.losses(found, batch)
@@ -129,11 +130,11 @@ class _Validation:
         }
         if not len(self.rows):
             return metrics
-        if not self.references:
-            target = self.prepared.columns[1]
-            self.references = self.prepared.rows.gather(self.rows, [target])[target].cast(pl.String).to_list()
-        chosen = Search(1, most=2 * self.prepared.longest + 1)
-        written = search(self.network, self.prepared.sources.take(self.rows), chosen)
-        texts = [self.prepared.codec.decode(each[0].tokens).strip() for each in written]
-        scores = text_metrics(texts, self.references)
+        codec, (source, target) = self.prepared.codec, self.prepared.columns
+        if self.texts.is_empty():
+            self.texts = self.prepared.rows.gather(self.rows, [source, target]).cast(pl.String)
+        chosen = Search(1, most=2 * self.prepared.longest + 1, unknown=names_unknown(codec, self.settings.translate))
+        sources = self.prepared.sources.take(self.rows)
+        texts = worded(self.network, codec, self.texts[source], sources, search(self.network, sources, chosen))
+        scores = text_metrics([each[0] for each in texts], self.texts[target].to_list())
         return {**metrics, "bleu": scores["bleu"], "chrf": scores["chrf"]}
