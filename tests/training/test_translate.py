@@ -6,14 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
 import recurra
 from recurra.data.codec import TextCodec
+from recurra.data.tokenize import UNKNOWN
+from recurra.decoding import Hypothesis
 from recurra.errors import DataError, EmptyData, MissingColumn, ModelFolderError, RowError, SettingsError, TrainingInterrupted
 from recurra.model.translate.model import Translator
+from recurra.model.translate.wording import worded
 
 SMALL: dict[str, Any] = {
     "target": "de",
@@ -140,15 +144,23 @@ def test_outputs_are_cut_off_at_the_most(learnt: Translator) -> None:
 
 
 def test_unknown_words_are_taken_from_the_source(learnt: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recurra.data.tokenize import UNKNOWN
-    from recurra.decoding import Hypothesis
-
     def search(*_: Any) -> list[list[Hypothesis]]:
         return [[Hypothesis([UNKNOWN], -1.0, -0.5, ended=True)]]
 
     monkeypatch.setattr("recurra.model.translate.model.search", search)
     assert learnt.translate(["zebra zebra"])[0].text == "zebra"
     assert "<unk>" in learnt.codec.decode([UNKNOWN])
+
+
+def test_a_known_word_is_not_taken_for_an_unknown_one_that_was_copied() -> None:
+    """Whatever is attended to most: of the source's words only those that are unknown can have been copied as an unknown token."""
+    model = train(translate__copying=True, training__epochs=1)
+    written = [[Hypothesis([UNKNOWN], -1.0, -1.0, ended=True)]]
+    given = pl.Series(["a man zebra has it"])
+    for favourite in range(5):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("recurra.model.translate.wording.alignments", lambda *_, at=favourite: [np.eye(5)[at][None]])
+            assert worded(model.network, model.codec, given, model.codec.encode_rows(given), written) == [["zebra"]]
 
 
 def test_words_that_no_target_has_are_copied() -> None:
