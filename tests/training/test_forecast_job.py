@@ -134,7 +134,7 @@ def test_a_saved_model_is_the_same_model(settings: dict[str, Any], tmp_path: Pat
     quantiles = expected.select(pl.col("^y_.*$")).to_numpy()
     assert (np.diff(quantiles, axis=1) >= 0).all()
     run = json.loads((tmp_path / "model" / "run.json").read_text())
-    assert {"date", "versions", "seed", "data", "parameters", "training", "metrics", "baselines", "timings"} <= set(run)
+    assert {"date", "versions", "seed", "data", "parameters", "peak_memory_mib", "training", "metrics", "baselines", "timings"} <= set(run)
     assert loaded.evaluate(wave())["windows"] == 240 - 16 - 4 + 1
 
 

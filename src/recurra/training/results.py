@@ -20,6 +20,7 @@ from recurra.evaluation.results import Task
 from recurra.model.folder import write_run
 from recurra.model.trained import TrainedModel
 from recurra.training.fit import FitResult
+from recurra.training.memory import peak_memory
 from recurra.training.timings import Timings
 
 __all__ = ["begin_report", "network_summary", "run_record", "split_intervals", "versions", "write_results"]
@@ -51,6 +52,7 @@ def run_record(
         "threads": torch.get_num_threads(),
         "data": dict(data),
         "parameters": parameters,
+        "peak_memory_mib": peak_memory(),
         "training": {
             "epochs": len(result.history),
             "best_epoch": result.best_epoch,
@@ -182,6 +184,7 @@ def _run_facts(run: Mapping[str, Any], result: FitResult, *, unit: str, backend:
         "threads": str(run["threads"]),
         "data fingerprint": run["data"]["fingerprint"],
         "parameters": f"{run['parameters']:,}",
+        "peak memory": ", ".join(f"{size:,} MiB ({where})" for where, size in run["peak_memory_mib"].items()) or "not known here",
         "training": f"{result.steps:,} steps, {result.tokens_per_second:,.0f} {unit} per second, {result.waiting_share:.1%} of the time waiting for data",
         "stopped": result.stopped,
         "backend": backend,
