@@ -14,7 +14,7 @@ import torch
 from standin import TinyLoader, network, run, settings
 
 from recurra.errors import ModelFolderError, SettingsError, TrainingInterrupted
-from recurra.training.checkpoints import last_path, read_checkpoint
+from recurra.training.checkpoints import last_path, read_checkpoint, write_checkpoint
 from recurra.training.fit import fit
 from recurra.training.seeds import seed_everything
 
@@ -194,6 +194,22 @@ def test_other_settings_are_refused(tmp_path):
     run(tmp_path, training__epochs=1)
     with pytest.raises(SettingsError, match=r"optimizer\.name \(was 'adamw', is 'sgd'\)"):
         run(tmp_path, resume=True, optimizer__name="sgd")
+
+
+@pytest.mark.parametrize("now, refused", [({}, False), ({"training__average": 0.9}, True)])
+def test_settings_that_an_older_version_did_not_have(tmp_path, now, refused):
+    """A run begun before a setting or a group of them was there goes on, with their defaults and with nothing else."""
+    whole = run(tmp_path / "whole")
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path / "old", train=InterruptingLoader(8))
+    state = read_checkpoint(last_path(tmp_path / "old"))
+    del state["settings"]["training"]["average"], state["settings"]["translate"]
+    write_checkpoint(last_path(tmp_path / "old"), state)
+    if refused:
+        with pytest.raises(SettingsError, match=r"training\.average \(was 0\.0, is 0\.9\)"):
+            run(tmp_path / "old", resume=True, **now)
+    else:
+        assert_same(whole, run(tmp_path / "old", resume=True))
 
 
 def test_nothing_to_resume(tmp_path):

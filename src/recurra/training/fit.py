@@ -173,7 +173,7 @@ def _continue(fitting: Fitting, state: dict[str, Any]) -> None:
 def _check_settings(before: Mapping[str, Any], settings: Settings) -> None:
     changed = [
         f"{name} (was {old!r}, is {new!r})"
-        for name, old, new in _differences(before, settings.model_dump(mode="json"))
+        for name, old, new in _differences(before, settings.model_dump(mode="json"), Settings().model_dump(mode="json"))
         if not any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE)
     ]
     if changed:
@@ -182,11 +182,13 @@ def _check_settings(before: Mapping[str, Any], settings: Settings) -> None:
         )
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], defaults: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Settings that differ. One that an older version of the package did not have yet is the same where it is at its default."""
     for key in dict.fromkeys([*before, *now]):
-        old, new = before.get(key), now.get(key)
+        default = defaults.get(key) if isinstance(defaults, Mapping) else None
+        old, new = before.get(key, default), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from _differences(old, new, f"{prefix}{key}.")
+            yield from _differences(old, new, default, f"{prefix}{key}.")
         elif old != new:
             yield f"{prefix}{key}", old, new
 
