@@ -196,7 +196,7 @@ def test_other_settings_are_refused(tmp_path):
         run(tmp_path, resume=True, optimizer__name="sgd")
 
 
-@pytest.mark.parametrize("now, refused", [({}, False), ({"training__average": 0.9}, True)])
+@pytest.mark.parametrize(("now", "refused"), [({}, False), ({"training__average": 0.9}, True)])
 def test_settings_that_an_older_version_did_not_have(tmp_path, now, refused):
     """A run begun before a setting or a group of them was there goes on, with their defaults and with nothing else."""
     whole = run(tmp_path / "whole")
