@@ -50,7 +50,7 @@ API: dict[str, tuple[str, list[str]]] = {
             "recurra.model.forecast.stream.ForecastStream",
             "recurra.model.forecast.forecasts.Forecasts",
             "recurra.training.forecast.backtest.backtest",
-            "recurra.training.forecast.backtest.Backtest",
+            "recurra.training.forecast.folds.Backtest",
             "recurra.metrics.forecast",
             "recurra.metrics.forecast_intervals",
             "recurra.evaluation.forecast.seasons",

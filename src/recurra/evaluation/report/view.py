@@ -9,35 +9,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from recurra.evaluation import charts
 from recurra.evaluation.charts.theme import shorten
 from recurra.evaluation.report import prose
 from recurra.evaluation.report.answers import answer_view
 from recurra.evaluation.report.content import (
-    ClassResults,
     ForecastResults,
-    LabelResults,
-    NumberResults,
     Report,
     SeveralResults,
-    TagResults,
     Training,
 )
 from recurra.evaluation.report.forecasts import forecast_view, random_walk_sentence
+from recurra.evaluation.report.predictions import prediction_view
 from recurra.evaluation.report.quantities import baseline, count, duration, inline, interval, metric, number, per_cent
 from recurra.evaluation.report.rankings import ranking_view
 from recurra.evaluation.report.texts import text_view
 from recurra.evaluation.report.translations import translate_view
 from recurra.evaluation.results import MAIN_METRIC, ErrorExample, Result
-from recurra.metrics.classification import per_class
-from recurra.metrics.spans import NO_SPAN
 
 __all__ = ["page_view"]
 
 _LONGEST_EXCERPT, _LONGEST_VALUE = 320, 120
-_FEW_CLASSES = 30
 _SECTIONS = {
     "losses": "Loss by token",
     "samples": "Samples",
@@ -78,7 +70,19 @@ _ERRORS_TEXT = {
 def page_view(report: Report) -> dict[str, Any]:
     """All that the template shows, ready to print; a section whose parts are all empty is left out of `shown`."""
     view: dict[str, Any] = {"charts": {}, "title": report.title, "lead": _lead(report)}
-    for part in (_result, _data, _training, forecast_view, ranking_view, text_view, answer_view, translate_view, _details, _errors, _run):
+    for part in (
+        _result,
+        _data,
+        _training,
+        forecast_view,
+        ranking_view,
+        text_view,
+        answer_view,
+        translate_view,
+        prediction_view,
+        _errors,
+        _run,
+    ):
         found = part(report)
         view["charts"] |= found.pop("charts", {})
         view |= found
@@ -282,87 +286,6 @@ def _curves(training: Training, loss: str) -> list[tuple[str, str, str]]:
         for quantity, title in names.items()
     ]
     return [chart for chart in drawn if chart[1]]
-
-
-def _details(report: Report) -> dict[str, Any]:
-    results = report.results
-    drawn = dict.fromkeys(("confusion", "pairs", "calibration", "roc", "predicted", "residuals"), "")
-    view: dict[str, Any] = {"noun": "Class", "class_rows": [], "weakest": [], "calibration": "", "confusion_text": "", "numbered": False}
-    if isinstance(results, NumberResults):
-        shape = {"target": report.target, "unit": results.unit}
-        drawn["predicted"] = charts.predicted_against_true(results.predictions, results.targets, **shape)
-        drawn["residuals"] = charts.residuals(results.predictions, results.targets, **shape)
-        return {**view, "charts": drawn}
-    if isinstance(results, ClassResults):
-        figures: Mapping[str, Mapping[str, float]] = per_class(np.asarray(results.confusion), results.classes)
-        drawn |= _confusion(results)
-        drawn["roc"] = charts.roc(results.roc)
-        view |= {"numbered": len(results.classes) <= 12, "confusion_text": _confusion_text(results)}
-    elif isinstance(results, LabelResults):
-        figures, view["noun"] = results.per_label, "Label"
-    elif isinstance(results, TagResults):
-        figures, view["noun"] = results.per_kind, "Kind"
-        drawn |= _span_confusion(results)
-        view |= {"numbered": len(results.kinds) <= 11, "confusion_text": _span_confusion_text(results)}
-        view["class_rows"] = [_class_row(name, values) for name, values in figures.items()]
-        return {**view, "weakest": _weakest(figures), "charts": drawn}
-    else:
-        return {**view, "charts": drawn}
-    drawn["calibration"] = charts.calibration(results.reliability)
-    view["calibration"] = prose.calibration_sentence(results.reliability)
-    view["class_rows"] = [_class_row(name, values) for name, values in figures.items()]
-    return {**view, "weakest": _weakest(figures), "charts": drawn}
-
-
-def _weakest(figures: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    if len(figures) <= _FEW_CLASSES:
-        return []
-    present = {name: values for name, values in figures.items() if "f1" in values}
-    return [_class_row(name, present[name]) for name in sorted(present, key=lambda name: present[name]["f1"])[:15]]
-
-
-def _span_confusion(results: TagResults) -> dict[str, str]:
-    names, counts = [*results.kinds, NO_SPAN], np.asarray(results.confusion)
-    pairs = charts.confused_pairs(counts, names) if len(names) > 4 and counts.any() else ""
-    return {"confusion": charts.confusion_matrix(counts, names), "pairs": pairs}
-
-
-def _span_confusion_text(results: TagResults) -> str:
-    counts = np.asarray(results.confusion)
-    if not counts.any():
-        return ""
-    missed, spurious = int(counts[:-1, -1].sum()), int(counts[-1, :-1].sum())
-    taken = int(counts[:-1, :-1].sum() - counts[:-1, :-1].trace())
-    return (
-        f"{count(missed)} spans are missed and {count(spurious)} found where there are none (a wrong boundary is one of each); "
-        f"{count(taken)} have the right place and the wrong kind."
-    )
-
-
-def _confusion(results: ClassResults) -> dict[str, str]:
-    counts = np.asarray(results.confusion)
-    pairs = charts.confused_pairs(counts, results.classes) if len(results.classes) > 4 else ""
-    return {"confusion": charts.confusion_matrix(counts, results.classes), "pairs": pairs}
-
-
-def _confusion_text(results: ClassResults) -> str:
-    counts = np.array(results.confusion)
-    total, wrong = counts.sum(), counts.sum() - counts.trace()
-    if not wrong:
-        return f"All {count(total)} rows are right."
-    np.fill_diagonal(counts, 0)
-    true, predicted = np.unravel_index(counts.argmax(), counts.shape)
-    largest = counts[true, predicted]
-    return (
-        f"{count(wrong)} of {count(total)} rows are wrong; most often “{results.classes[int(true)]}” is taken for "
-        f"“{results.classes[int(predicted)]}” ({count(largest)} {'row' if largest == 1 else 'rows'})."
-    )
-
-
-def _class_row(name: str, values: Mapping[str, float]) -> dict[str, Any]:
-    figures = {key: per_cent(values[key]) if key in values else "–" for key in ("precision", "recall", "f1")}
-    counts = {key: count(values.get(key, 0)) for key in ("support", "predicted")}
-    return {"name": name, "width": round(100 * values.get("f1", 0.0), 1), **figures, **counts}
 
 
 def _errors(report: Report) -> dict[str, Any]:

@@ -12,95 +12,41 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import polars as pl
-import yaml
 
 from recurra.config import Settings
 from recurra.data.read import read
 from recurra.data.series import SeriesSet, read_series
 from recurra.data.windows import Origins, Windows
 from recurra.errors import DataError, ModelFolderError, OutputExists, SettingsError
-from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.forecast.measure import compare_forecasts, strongest_baseline
 from recurra.evaluation.forecast.seasons import find_season
 from recurra.evaluation.forecast.windows import ForecastWindow, worst_windows
-from recurra.evaluation.report import ForecastResults, Report, Result, write_report
+from recurra.evaluation.report import write_report
 from recurra.metrics.forecast import ForecastErrors, seasonal_scale
-from recurra.metrics.forecast_intervals import forecast_draws, forecast_intervals
+from recurra.metrics.forecast_intervals import forecast_intervals
 from recurra.model.folder import write_file
 from recurra.model.forecast.forecaster import Forecaster
 from recurra.model.load import load
 from recurra.training.checkpoints import last_path
-from recurra.training.forecast.folds import Fold, keep_fold, kept_fold
+from recurra.training.forecast.backtest_report import WORST, backtest_report
+from recurra.training.forecast.folds import Backtest, Fold, Refit, keep_fold, kept_fold
 from recurra.training.forecast.job import ForecastJob
 from recurra.training.forecast.prepare import Prepared, part_bounds
-from recurra.training.forecast.report import coverage_pairs, main_metric, shown_windows, step_name, time_text
+from recurra.training.forecast.report import main_metric, shown_windows, time_text
 from recurra.training.forecast.results import Measured, fit_on, measure_on
 from recurra.training.job import Show
 from recurra.training.output import WORK
-from recurra.training.results import split_intervals
 
 __all__ = ["Backtest", "Fold", "Refit", "backtest"]
 
-Refit = Literal["never", "each"]
 RESULT, PAGE, FOLDS = "backtest.json", "report.html", "folds"
 """Files of the output folder, and the folder of finished folds in it."""
-WORST = 4
-"""Windows that the report shows."""
-
-
-@dataclass(frozen=True)
-class Backtest:
-    """What a backtest found.
-
-    Attributes:
-        folds: oldest first.
-        refit: whether the model was trained before each of them.
-        horizon: steps ahead.
-        metric: the main one.
-        metrics: over all folds, each with its interval as `NAME_low` and `NAME_high`.
-        baselines: likewise by name.
-        comparison: with the best baseline; None where there is none or too little to draw from.
-        notes: what one should know to read the figures.
-    """
-
-    folds: Sequence[Fold]
-    refit: Refit
-    horizon: int
-    metric: str
-    metrics: Mapping[str, float]
-    baselines: Mapping[str, Mapping[str, float]]
-    comparison: Comparison | None = None
-    notes: Sequence[str] = field(default=())
-
-    def table(self) -> pl.DataFrame:
-        """A row for each fold: where it lies, its windows, the model's metrics, and the main metric of each baseline."""
-        rows = []
-        for number, fold in enumerate(self.folds, 1):
-            metrics = fold.errors.metrics()
-            others = {f"{self.metric}_{name}": errors.metrics().get(self.metric) for name, errors in fold.baselines.items()}
-            rows.append({"fold": number, "begin": fold.begin, "end": fold.end, "windows": fold.errors.windows, **metrics, **others})
-        return pl.DataFrame(rows, infer_schema_length=None)
-
-    def state(self) -> dict[str, Any]:
-        """As JSON values."""
-        comparison = self.comparison
-        return {
-            "refit": self.refit,
-            "horizon": self.horizon,
-            "metric": self.metric,
-            "metrics": dict(self.metrics),
-            "baselines": {name: dict(metrics) for name, metrics in self.baselines.items()},
-            "comparison": None if comparison is None else {**comparison.__dict__, "verdict": comparison.verdict},
-            "folds": [{**row, "seconds": round(fold.seconds, 3)} for row, fold in zip(self.table().to_dicts(), self.folds, strict=True)],
-            "notes": list(self.notes),
-        }
 
 
 def backtest(
@@ -154,7 +100,7 @@ def backtest(
     result = work.result(found)
     if folder is not None:
         write_file(folder / RESULT, (json.dumps(result.state(), indent=1) + "\n").encode())
-        write_report(folder / PAGE, _report(folder.absolute().name, work, result, shown))
+        write_report(folder / PAGE, backtest_report(folder.absolute().name, work.model, work.series, result, shown))
         shutil.rmtree(folder / FOLDS)
         work.say(f"report: {folder / PAGE}")
     return result
@@ -378,44 +324,3 @@ def _opened(folder: Path, key: str, *, resume: bool, overwrite: bool) -> Path:
             f"The output folder {str(folder)!r} cannot be made: {error.strerror or error}. Choose another one."
         ) from error
     return folder
-
-
-def _report(title: str, work: _Work, result: Backtest, shown: Sequence[ForecastWindow]) -> Report:
-    """The page: like a training's, with the folds one by one."""
-    model, folds = work.model, result.folds
-    every = {"network": ForecastErrors.join(fold.errors for fold in folds)}
-    every |= {name: ForecastErrors.join(fold.baselines[name] for fold in folds) for name in result.baselines}
-    metric = main_metric(every["network"])
-    rival = strongest_baseline({name: errors for name, errors in every.items() if name != "network"})
-    draws = forecast_draws(
-        np.concatenate([fold.origins for fold in folds]), horizon=result.horizon, series=np.concatenate([fold.series for fold in folds])
-    )
-    targets = work.series.roles.targets
-    results = ForecastResults(
-        horizon=result.horizon,
-        step=step_name(work.series.frequency),
-        windows=every["network"].windows,
-        metric=metric,
-        by_step={name: errors.by_horizon()[metric] for name, errors in every.items()},
-        coverage={name: coverage_pairs(every[name]) for name in ("network", rival) if name is not None},
-        members={f"{number}: {fold.begin} to {fold.end}": fold.errors.metrics() for number, fold in enumerate(folds, 1)},
-        kind="fold",
-        worst=sorted(shown, key=lambda window: -window.error)[:WORST],
-        drawn=draws.unit if draws is not None else "origin",
-    )
-    refit = "trained anew before each fold" if result.refit == "each" else "trained once"
-    return Report(
-        title=title,
-        task="forecast",
-        target=targets[0] if len(targets) == 1 else f"{len(targets)} columns",
-        model=Result("network", f"{refit}; {len(folds)} folds", *split_intervals(result.metrics)),
-        part="test",
-        baselines=[Result(name, "", *split_intervals(metrics)) for name, metrics in result.baselines.items()],
-        comparison=result.comparison,
-        confidence=model.settings.evaluation.confidence,
-        results=results,
-        settings=yaml.safe_dump(model.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        timings={f"fold {number}": fold.seconds for number, fold in enumerate(folds, 1)},
-        facts={"data": work.series.description, **{f"note {number}": note for number, note in enumerate(result.notes, 1)}},
-        summary=f"backtest of {len(folds)} folds, {refit}",
-    )

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 
+from recurra.evaluation.comparison import Comparison
 from recurra.metrics.forecast import ForecastErrors
 from recurra.model.folder import write_file
 
-__all__ = ["Fold", "keep_fold", "kept_fold"]
+__all__ = ["Backtest", "Fold", "Refit", "keep_fold", "kept_fold"]
+
+Refit = Literal["never", "each"]
 
 SEPARATOR = "/"
 """Between the name of a model, the kind of sum and the name of the sum."""
@@ -71,3 +76,51 @@ def kept_fold(path: Path) -> Fold:
 
     baselines = {name: errors(name) for name in facts["baselines"]}
     return Fold(facts["begin"], facts["end"], errors("network"), baselines, arrays["origins"], arrays["series"], facts["seconds"])
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What a backtest found.
+
+    Attributes:
+        folds: oldest first.
+        refit: whether the model was trained before each of them.
+        horizon: steps ahead.
+        metric: the main one.
+        metrics: over all folds, each with its interval as `NAME_low` and `NAME_high`.
+        baselines: likewise by name.
+        comparison: with the best baseline; None where there is none or too little to draw from.
+        notes: what one should know to read the figures.
+    """
+
+    folds: Sequence[Fold]
+    refit: Refit
+    horizon: int
+    metric: str
+    metrics: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
+    comparison: Comparison | None = None
+    notes: Sequence[str] = field(default=())
+
+    def table(self) -> pl.DataFrame:
+        """A row for each fold: where it lies, its windows, the model's metrics, and the main metric of each baseline."""
+        rows = []
+        for number, fold in enumerate(self.folds, 1):
+            metrics = fold.errors.metrics()
+            others = {f"{self.metric}_{name}": errors.metrics().get(self.metric) for name, errors in fold.baselines.items()}
+            rows.append({"fold": number, "begin": fold.begin, "end": fold.end, "windows": fold.errors.windows, **metrics, **others})
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values."""
+        comparison = self.comparison
+        return {
+            "refit": self.refit,
+            "horizon": self.horizon,
+            "metric": self.metric,
+            "metrics": dict(self.metrics),
+            "baselines": {name: dict(metrics) for name, metrics in self.baselines.items()},
+            "comparison": None if comparison is None else {**comparison.__dict__, "verdict": comparison.verdict},
+            "folds": [{**row, "seconds": round(fold.seconds, 3)} for row, fold in zip(self.table().to_dicts(), self.folds, strict=True)],
+            "notes": list(self.notes),
+        }

@@ -20,7 +20,8 @@ from recurra.training.language.results import fill_run, language_report, measure
 from recurra.training.layer_groups import LayerGroups
 from recurra.training.output import WORK
 from recurra.training.seeds import seed_everything
-from recurra.training.transfer import Pretrained, adapted, begin_language, read_pretrained, with_model
+from recurra.training.transfer import Pretrained, adapted, read_pretrained, with_model
+from recurra.training.weight_transfer import begin_language
 
 __all__ = ["LanguageJob"]
 

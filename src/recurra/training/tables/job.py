@@ -27,7 +27,8 @@ from recurra.training.tables.loaders import loaders
 from recurra.training.tables.plan import Plan, make_plan
 from recurra.training.tables.prepare import Prepared, prepare
 from recurra.training.tables.results import fill_run, measure, table_report
-from recurra.training.transfer import Pretrained, adapted, begin_table, columns_to_begin, read_pretrained, with_model
+from recurra.training.transfer import Pretrained, adapted, columns_to_begin, read_pretrained, with_model
+from recurra.training.weight_transfer import begin_table
 
 __all__ = ["TableJob"]
 
