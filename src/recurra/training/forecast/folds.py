@@ -1,4 +1,5 @@
-"""Finished folds of a backtest on disk, so that an interrupted one goes on with the next: arrays in one file, nothing pickled."""
+"""Folds of a backtest, what they say together, and finished ones on disk, so that an interrupted backtest goes on with the next (arrays in one file,
+nothing pickled)."""
 
 from __future__ import annotations
 
