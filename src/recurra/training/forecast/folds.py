@@ -1,5 +1,6 @@
 """Folds of a backtest, what they say together, and finished ones on disk, so that an interrupted backtest goes on with the next (arrays in one file,
-nothing pickled)."""
+nothing pickled).
+"""
 
 from __future__ import annotations
 
