@@ -230,7 +230,11 @@ class _StackSteps:
         return (output.float() if output.dtype == torch.bfloat16 else output).cpu().numpy()
 
     def _through(self, given: Tensor) -> Tensor:
-        """(S, T, F) or (S, T) through the stack, one by one, so that many at once are the same to the last bit."""
+        """(S, T, F) or (S, T) through the stack, one by one, so that many at once are the same to the last bit.
+
+        Each step is laid out anew: some processors' matrix products of rows that lie apart differ in the last bit from those
+        of the same rows side by side.
+        """
         like = next(self._stack.parameters(), torch.empty(0))
         with torch.no_grad():
             if self._embedding is None:
@@ -242,7 +246,7 @@ class _StackSteps:
                 given = self._embedding[given.to(self._embedding.device, torch.int64)]
             outputs = []
             for t in range(given.shape[1]):
-                output, self._state = self._stack(given[:, t : t + 1], self._state)
+                output, self._state = self._stack(given[:, t : t + 1].contiguous(), self._state)
                 outputs.append(output)
             return torch.cat(outputs, 1) if outputs else given.new_zeros(self.streams, 0, self._stack.output_size)
 
