@@ -259,6 +259,8 @@ def test_steps_pass_their_gate_and_are_timed(cell):
     assert described["weight_bytes"] == weight_bytes(record.case)
     if streaming.UNAVAILABLE is None:
         assert record.mine == "recurra stepper"
+        assert record.findings[streaming.HALF].passed
+        assert described["ratios_of_16_bits"]["torch"] == record.ratio("torch", streaming.HALF)
         assert len(described["reading"]) == len(described["samples"]["torch"])
         assert described["times_of_reading"]["torch"] == np.median(described["samples"]["torch"]) / record.read
 

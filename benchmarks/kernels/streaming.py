@@ -26,8 +26,8 @@ from benchmarks.kernels.timing import interleave, pair_ratios
 from recurra.kernels import RecurrentWeights
 from recurra.kernels.compiled import UNAVAILABLE
 from recurra.kernels.stepper import CompiledStepper, StepLayer
+from recurra.layers import Stack, torch_weights
 from recurra.layers import Stepper as PackedStepper
-from recurra.layers import torch_weights
 from recurra.testing.rounding import allowed_error, rounding_error
 
 __all__ = ["STEPPERS", "StepRecord", "Stepper", "measure_step", "run_streaming"]
@@ -41,6 +41,8 @@ GATE_STEPS = 12
 """Steps that are compared with the reference."""
 SHORTER = 10
 """A step takes microseconds: so many times as many samples as of a sequence, so many times shorter, of which most are not interrupted."""
+HALF = "recurra stepper, 16-bit weights"
+"""Name of the contender whose weights are rounded: it is held against the reference with the same rounded weights."""
 READING = "reading the weights"
 """Name of the samples of that."""
 
@@ -111,6 +113,22 @@ def _stepper(case: Case, data: Data) -> Stepper:
     return PackedStepper(make_stack(case, data, "cpu").eval(), streams=case.shape.batch_size).step
 
 
+def _half_stepper(case: Case, data: Data) -> Stepper:
+    """The same with weights in 16 bits."""
+    if UNAVAILABLE:
+        raise Unable(UNAVAILABLE)
+    return PackedStepper(make_stack(case, data, "cpu").eval(), streams=case.shape.batch_size, half_weights=True).step
+
+
+def _rounded(stack: Stack) -> Stack:
+    """A stack with matrices as 16 bits hold them."""
+    with torch.no_grad():
+        for cell in stack.cells:
+            for weight in (cell.weight_ih, cell.weight_hh):
+                weight.copy_(weight.half())  # type: ignore[operator]
+    return stack
+
+
 def _reader(case: Case, data: Data) -> Callable[[], None]:
     """Reads the packed weights as the stepper does, on its threads."""
     cell = make_stack(case, data, "cpu").cells[0]
@@ -121,6 +139,7 @@ def _reader(case: Case, data: Data) -> Callable[[], None]:
 
 STEPPERS: dict[str, Callable[[Case, Data], Stepper]] = {
     "recurra stepper": _stepper,
+    HALF: _half_stepper,
     "recurra cell": _cell,
     "recurra stack": _stack,
     "torch": _torch,
@@ -156,9 +175,11 @@ class StepRecord(NamedTuple):
         """Median of a contender's samples; None when it has none."""
         return statistics.median(self.samples[name]) if name in self.samples else None
 
-    def ratio(self, name: str) -> float | None:
-        """How many times longer a contender takes, as the median over the rounds."""
-        return statistics.median(pair_ratios(self.samples[self.mine], self.samples[name])) if name in self.samples else None
+    def ratio(self, name: str, mine: str | None = None) -> float | None:
+        """How many times longer a contender takes, as the median over the rounds; `mine` is compared with it, by default the first."""
+        mine = mine or self.mine
+        there = name in self.samples and mine in self.samples
+        return statistics.median(pair_ratios(self.samples[mine], self.samples[name])) if there else None
 
     @property
     def read(self) -> float:
@@ -177,6 +198,7 @@ class StepRecord(NamedTuple):
             "samples": self.samples,
             "median": {name: self.seconds(name) for name in self.samples},
             "ratios": {name: self.ratio(name) for name in self.samples if name != self.mine},
+            "ratios_of_16_bits": {name: self.ratio(name, HALF) for name in self.samples if HALF in self.samples},
             "steps_per_second": {name: streams / (self.seconds(name) or math.nan) for name in self.samples},
             "gate": {name: finding._asdict() for name, finding in self.findings.items()},
             "left_out": self.left_out,
@@ -199,6 +221,8 @@ def run_streaming(options: Options, report: Report) -> None:
     targets = [
         Target("one streamed step, lstm, over torch.nn.LSTM", _ratios(records, "torch", 1), least=10.0),
         Target("one streamed step, lstm, over ONNX Runtime", _ratios(records, "onnxruntime", 1), least=2.0),
+        Target("the same with 16-bit weights, over torch.nn.LSTM", _ratios(records, "torch", 1, HALF), least=10.0),
+        Target("the same with 16-bit weights, over ONNX Runtime", _ratios(records, "onnxruntime", 1, HALF), least=2.0),
         Target("64 streams, lstm, over torch.nn.LSTM", _ratios(records, "torch", 64)),
         Target("64 streams, lstm, over ONNX Runtime", _ratios(records, "onnxruntime", 64)),
     ]
@@ -217,7 +241,7 @@ def measure_step(case: Case, effort: Effort) -> StepRecord:
     left_out, findings = {}, {}
     for name, make in STEPPERS.items():
         try:
-            finding = check_step(make(case, data), case, data)
+            finding = check_step(make(case, data), case, data, half=name == HALF)
             stepper = make(case, data)
         except Unable as error:
             left_out[name] = str(error)
@@ -240,20 +264,25 @@ def measure_step(case: Case, effort: Effort) -> StepRecord:
     return StepRecord(case, samples, left_out, findings, reading)
 
 
-def check_step(step: Stepper, case: Case, data: Data) -> Finding:
-    """Some steps, one by one, against the float64 reference over them as a sequence; allowed is what the gate allows."""
+def check_step(step: Stepper, case: Case, data: Data, *, half: bool = False) -> Finding:
+    """Some steps, one by one, against the float64 reference over them as a sequence; allowed is what the gate allows.
+
+    With `half` the reference has matrices rounded to 16 bits.
+    """
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(case.shape.batch_size, GATE_STEPS, case.shape.input_size, generator=generator)
     with torch.inference_mode():
         mine = torch.stack([step(x[:, t].contiguous()).clone() for t in range(GATE_STEPS)], 1)
-        exact, _ = make_stack(case, data, "reference").double()(x.double())
-        rounded, _ = make_stack(case, data, "reference")(x)
+        reference = make_stack(case, data, "reference")
+        reference = _rounded(reference) if half else reference
+        rounded, _ = reference(x)
+        exact, _ = reference.double()(x.double())
     return Finding("output", rounding_error([mine], [exact]), allowed_error([rounded], [exact]))
 
 
-def _ratios(records: list[StepRecord], name: str, streams: int) -> list[float]:
+def _ratios(records: list[StepRecord], name: str, streams: int, mine: str | None = None) -> list[float]:
     chosen = [record for record in records if record.case.cell == "lstm" and record.case.shape.batch_size == streams]
-    return [ratio for record in chosen if (ratio := record.ratio(name)) is not None]
+    return [ratio for record in chosen if (ratio := record.ratio(name, mine)) is not None]
 
 
 def _table(cell: str, streams: int, records: list[StepRecord]) -> Any:

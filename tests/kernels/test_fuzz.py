@@ -15,7 +15,7 @@ from compiled_calls import assert_equal as assert_same_bits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_scans import EVERY, with_gradients
-from test_stepper import assert_equal, draw, forward, make_layer, one_by_one
+from test_stepper import assert_equal, draw, forward, make_layer, one_by_one, rounded
 
 import catalogue
 from recurra.kernels.compiled import UNAVAILABLE
@@ -168,6 +168,9 @@ class Steps:
         output = many.run(self.x)
         assert_equal(one_by_one(single, self.x), output)
         assert_equal(single.snapshot(), many.snapshot())
+        if output.dtype == torch.float32:
+            halves = CompiledStepper(self.layers, half_weights=True, **options)
+            assert_equal(halves.run(self.x), CompiledStepper(rounded(self.layers), **options).run(self.x))
         return [output, *(field for state in many.snapshot() for field in state)]
 
     def to(self, dtype):

@@ -160,6 +160,80 @@ def test_threads_change_no_bit():
         assert_equal(one_by_one(helped, x), expected)
 
 
+def rounded(layers):
+    """The layers with matrices as 16 bits hold them."""
+
+    def half(matrix):
+        return matrix.half().float()
+
+    return [
+        layer._replace(weights=layer.weights._replace(w_ih=half(layer.weights.w_ih), w_hh=half(layer.weights.w_hh))) for layer in layers
+    ]
+
+
+@needs_kernels
+@operations
+@pytest.mark.parametrize("scale", [1.0, 2.0**-14, 2.0**-22], ids=["usual", "about the least normal", "below the least normal"])
+@pytest.mark.parametrize("streams", [1, 7])
+@pytest.mark.parametrize("name", compiled._cpu.instruction_sets() if compiled._cpu else ["none"])
+def test_half_weights_are_those_of_rounded_layers_to_the_last_bit(operation, scale, streams, name):
+    made = make_layer(operation, 21, 37)
+    layer = made._replace(weights=made.weights._replace(w_ih=made.weights.w_ih * scale, w_hh=made.weights.w_hh * scale))
+    x = draw(streams, 6, 21, seed=4) / scale  # so that what is rounded away would be seen
+    before = compiled._cpu.instruction_set()
+    compiled._cpu.use_instruction_set(name)
+    try:
+        expected = CompiledStepper(rounded([layer]), streams=streams).run(x)
+        many, single = (CompiledStepper([layer], streams=streams, half_weights=True) for _ in range(2))
+    finally:
+        compiled._cpu.use_instruction_set(before)
+    assert_equal(many.run(x), expected)
+    assert_equal(one_by_one(single, x), expected)
+    assert not torch.equal(CompiledStepper([layer], streams=streams).run(x), expected)
+
+
+@needs_kernels
+def test_half_weights_with_every_option_tokens_and_threads():
+    layers = make_deep()
+    table = draw(11, 5, seed=2)
+    tokens = torch.randint(11, (16, 8), generator=torch.Generator().manual_seed(0))
+    expected = CompiledStepper(rounded(layers), streams=16).run(table[tokens])
+    steps = CompiledStepper(layers, streams=16, embedding=table, half_weights=True)
+    assert steps.folded
+    assert steps.half_weights
+    assert_equal(steps.run(tokens), expected)
+    forked = steps.fork([3, 0])
+    forked.reset()
+    assert forked.half_weights
+    assert_equal(forked.run(tokens[[3, 0]]), expected[[3, 0]])
+    large = [make_layer("gru", 40, 200), make_layer("lstm", 200, 200, residual=True)]
+    x = draw(16, 6, 40)
+    helped = CompiledStepper(large, streams=16, threads=2, half_weights=True)
+    assert helped.threads == 2
+    helped.read_weights()
+    assert_equal(one_by_one(helped, x), CompiledStepper(rounded(large), streams=16, threads=1).run(x))
+
+
+@needs_kernels
+def test_half_weights_round_to_the_even_one_of_two_that_are_equally_near():
+    weights = make_weights("elman", 3, 2)
+    ties = torch.tensor([[1 + 2.0**-11, 1 + 3 * 2.0**-11, 65504.0], [2.0**-25, 3 * 2.0**-25, -(2.0**-14) + 2.0**-25]])
+    layer = StepLayer("elman", weights._replace(w_ih=ties))
+    x = torch.eye(3)[None].repeat(2, 1, 1) * torch.tensor([2.0**-3, 2.0**20])[:, None, None]
+    assert_equal(CompiledStepper([layer], streams=2, half_weights=True).run(x), CompiledStepper(rounded([layer]), streams=2).run(x))
+
+
+@needs_kernels
+def test_weights_that_16_bits_cannot_hold_are_refused():
+    with pytest.raises(TypeError, match=r"of float32, not of torch.float64: leave half_weights out"):
+        CompiledStepper([make_layer("gru", 3, 4, dtype=torch.float64)], half_weights=True)
+    for wrong in (70_000.0, float("inf"), float("nan")):
+        layer = make_layer("gru", 3, 4)
+        layer.weights.w_hh[5, 2] = wrong
+        with pytest.raises(ValueError, match=r"Layer 1's w_hh has a weight beyond 65,504"):
+            CompiledStepper([make_layer("lstm", 2, 3), layer], half_weights=True)
+
+
 @needs_kernels
 def test_python_threads_step_at_once():
     layers = [make_layer("lstm", 40, 200)]

@@ -188,12 +188,33 @@ def test_it_says_what_steps():
         "reference": "it names the backend 'reference'",
     }.items():
         assert reason in Stepper(make(name)).explain_backend()
-    half = Stepper(Stack("gru", 3, 4).bfloat16())
-    assert "the weights are torch.bfloat16 on cpu" in half.explain_backend()
-    assert half.step(torch.ones(1, 3)).dtype == torch.bfloat16
-    assert half.step(np.ones((1, 3))).dtype == np.float32
+    small = Stepper(Stack("gru", 3, 4).bfloat16())
+    assert "the weights are torch.bfloat16 on cpu" in small.explain_backend()
+    assert small.step(torch.ones(1, 3)).dtype == torch.bfloat16
+    assert small.step(np.ones((1, 3))).dtype == np.float32
     with pytest.raises(ValueError, match="for compiled steps only"):
-        half.step(torch.ones(1, 3), out=torch.empty(1, 4))
+        small.step(torch.ones(1, 3), out=torch.empty(1, 4))
+    assert "packed weights in 16 bits" in Stepper(Stack("gru", 3, 4), half_weights=True).explain_backend()
+
+
+@needs_kernels
+def test_half_weights_step_a_rounded_stack():
+    stack = make("everything").float()
+    x = torch.randn(2, 30, 5)
+    steps = Stepper(stack, streams=2, half_weights=True)
+    with torch.no_grad():
+        for cell in stack.cells:
+            for weight in (cell.weight_ih, cell.weight_hh):
+                weight.copy_(weight.half())
+    assert torch.equal(steps.run(x), Stepper(stack, streams=2).run(x))
+
+
+def test_half_weights_need_compiled_steps(monkeypatch):
+    with pytest.raises(BackendUnavailable, match=r"16 bits are read by compiled steps alone: LeakyCell has no compiled steps"):
+        Stepper(Stack(catalogue.LeakyCell, 4, 6), half_weights=True)
+    monkeypatch.setattr(compiled, "UNAVAILABLE", "no compiler")
+    with pytest.raises(BackendUnavailable, match="16 bits are read by compiled steps alone: no compiler"):
+        Stepper(Stack("gru", 4, 6), half_weights=True)
 
 
 @needs_kernels

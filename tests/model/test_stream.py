@@ -11,6 +11,7 @@ from jobs import rows
 from recurra.config import load_settings
 from recurra.errors import SettingsError
 from recurra.features import TextFeature, TokensFeature
+from recurra.kernels import compiled
 from recurra.model import stream as stream_module
 from recurra.model.model import Model
 from recurra.model.network import Network
@@ -143,6 +144,20 @@ def test_streams_fork_and_begin_anew(models: dict[str, Any]) -> None:
         stream.fork([2])
     with pytest.raises(IndexError, match="no stream 2"):
         stream.reset([2])
+
+
+@pytest.mark.skipif(compiled.UNAVAILABLE is not None, reason=f"compiled kernels: {compiled.UNAVAILABLE}")
+def test_half_weights_are_those_of_a_rounded_model(models: dict[str, Any]) -> None:
+    model = make(models, cell="gru", layers=2)
+    stream, exact = model.stream(half_weights=True), model.stream().feed(TEXTS[0])
+    assert "packed weights in 16 bits" in stream.explain_backend()
+    with torch.no_grad():
+        for cell in next(iter(model.network.encoders.values())).cells:
+            for weight in (cell.weight_ih, cell.weight_hh):
+                weight.copy_(weight.half())
+    found = stream.feed(TEXTS[0])
+    assert_frame_equal(found, model.stream().feed(TEXTS[0]), check_exact=True)
+    assert found["probability"][0] != exact["probability"][0]
 
 
 def test_what_cannot_be_streamed_says_why(models: dict[str, Any]) -> None:

@@ -62,6 +62,9 @@ class CompiledStepper:
     steps come one by one or many at once, for any number of streams and threads, and the same as those of the compiled
     recurrences. Weights are copied: later changes do not reach a stepper. No gradients.
 
+    With `half_weights` the matrices are kept in 16 bits (float16), which halves what a step reads; biases, inputs, states and
+    sums stay float32. The outputs are then, to the last bit, those of the layers with matrices rounded to float16.
+
     Inputs and outputs are numpy arrays or torch tensors on a CPU, whichever is given. Inputs of another type of number are
     converted. One object serves one Python thread at a time: a call beside a step that has not ended raises RuntimeError.
     A stepper is copied by `fork`, and not pickled.
@@ -71,20 +74,28 @@ class CompiledStepper:
         streams: S.
         embedding: (V, F) vectors of tokens. Steps then take numbers of tokens in place of vectors.
         threads: most threads that a step uses; torch's number when None. Small steps use fewer.
+        half_weights: keep the matrices in 16 bits; of layers in float32.
 
     Attributes:
         streams: S.
+        half_weights: whether they are.
         folded: whether a token's input product is looked up (`FOLDED_BYTES`), or computed from its vector.
         threads: how many threads a step may use.
 
     Raises:
         BackendUnavailable: the compiled kernels are not there.
-        ValueError: the layers or the embedding do not fit each other.
+        ValueError: the layers or the embedding do not fit each other, or a weight does not fit into 16 bits.
         TypeError: they are of a type of number that has no steps.
     """
 
     def __init__(
-        self, layers: Sequence[StepLayer], *, streams: int = 1, embedding: Float[Tensor, "V F"] | None = None, threads: int | None = None
+        self,
+        layers: Sequence[StepLayer],
+        *,
+        streams: int = 1,
+        embedding: Float[Tensor, "V F"] | None = None,
+        threads: int | None = None,
+        half_weights: bool = False,
     ) -> None:
         if compiled.UNAVAILABLE is not None:
             raise BackendUnavailable(f"Compiled steps cannot run: {compiled.UNAVAILABLE}.")
@@ -92,9 +103,12 @@ class CompiledStepper:
 
         dtype = layers[0].weights.w_ih.dtype if layers else None
         _check_layers(layers, dtype, streams, embedding)
+        if half_weights:
+            _check_half(layers, dtype)
         assert dtype is not None
         self._layers = tuple((layer.operation, layer.sizes[1]) for layer in layers)
         self._initial = _initial_state(layers).to("cpu", dtype)
+        self.half_weights = half_weights
         self._tokens = embedding is not None
         self._features, wide = layers[0].sizes
         rows = 0 if embedding is None else len(embedding)
@@ -103,6 +117,7 @@ class CompiledStepper:
         vectors = torch.empty(0) if embedding is None else _plain(embedding)
         self._steps = _cpu.make_stepper(
             dtype == torch.float64,
+            half_weights,
             [_addresses(layer, tensors) for layer, tensors in zip(layers, kept, strict=True)],
             vectors.data_ptr() if rows else 0,
             rows,
@@ -355,6 +370,20 @@ def _check_layers(layers: Sequence[StepLayer], dtype: torch.dtype | None, stream
         if layer.residual and width != hidden:
             raise ValueError(f"Layer {number} reads {width} features and puts out {hidden}: there is no sum of both.")
         features = hidden
+
+
+def _check_half(layers: Sequence[StepLayer], dtype: torch.dtype | None) -> None:
+    """Refuse matrices that 16 bits cannot hold."""
+    if dtype != torch.float32:
+        raise TypeError(f"Weights in 16 bits are for layers of float32, not of {dtype}: leave half_weights out.")
+    most = torch.finfo(torch.float16).max
+    for number, layer in enumerate(layers):
+        for name in ("w_ih", "w_hh"):
+            if not bool((getattr(layer.weights, name).abs() <= most).all()):
+                raise ValueError(
+                    f"Layer {number}'s {name} has a weight beyond {most:,.0f}, the largest number of 16 bits, or one that is no number: "
+                    "leave half_weights out."
+                )
 
 
 def _initial_state(layers: Sequence[StepLayer]) -> Tensor:

@@ -38,17 +38,28 @@ class Stepper:
         streams: S.
         embedding: vectors of tokens, (V, F) or their module. Steps then take numbers of tokens in place of vectors; while
             the products with the input weights fit in `recurra.kernels.stepper.FOLDED_BYTES` they are computed beforehand.
+        half_weights: keep the matrices of the recurrence in 16 bits, all else in float32. A step then reads half as much, which
+            is what it takes its time for where weights are larger than the near caches (from some 256 units on). Outputs are
+            those of the stack with matrices rounded to float16: 11 bits of each weight in place of 24.
 
     Attributes:
         streams: S.
 
     Raises:
         SettingsError: the stack reads both ways.
-        ValueError: there is no stream, or the embedding does not fit the stack.
-        BackendUnavailable: the stack names the backend "cpu", and there are no compiled steps of it.
+        ValueError: there is no stream, the embedding does not fit the stack, or a weight does not fit into 16 bits.
+        TypeError: 16 bits are asked for of a stack in float64.
+        BackendUnavailable: there are no compiled steps of the stack, and it names the backend "cpu" or 16 bits are asked for.
     """
 
-    def __init__(self, stack: Stack, *, streams: int = 1, embedding: Embedding | Float[Tensor, "V F"] | None = None) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        *,
+        streams: int = 1,
+        embedding: Embedding | Float[Tensor, "V F"] | None = None,
+        half_weights: bool = False,
+    ) -> None:
         if stack.bidirectional:
             raise SettingsError(
                 "A stack that reads both ways cannot be stepped: its backward half begins at the end, and a stream has none. "
@@ -59,12 +70,14 @@ class Stepper:
         refusal = _refusal(stack)
         if refusal and any(getattr(cell, "backend", "auto") == "cpu" for cell in stack.cells):
             raise BackendUnavailable(f"There are no compiled steps of this stack: {refusal}. Use backend 'auto', or another that is named.")
+        if refusal and half_weights:
+            raise BackendUnavailable(f"Weights in 16 bits are read by compiled steps alone: {refusal}. Leave half_weights out.")
         self._refusal = refusal
         self._runner: CompiledStepper | _StackSteps
         if refusal:
             self._runner = _StackSteps(stack, streams, vectors)
         else:
-            self._runner = CompiledStepper(_layers(stack), streams=streams, embedding=vectors)
+            self._runner = CompiledStepper(_layers(stack), streams=streams, embedding=vectors, half_weights=half_weights)
 
     @property
     def streams(self) -> int:
@@ -160,7 +173,8 @@ class Stepper:
         assert isinstance(self._runner, CompiledStepper)
         threads = f"up to {self._runner.threads} threads" if self._runner.threads > 1 else "one thread"
         folded = ", input products of the tokens looked up" if self._runner.folded else ""
-        return f"cpu: compiled steps over packed weights ({compiled.INSTRUCTION_SET} instructions, {threads}){folded}"
+        weights = "packed weights in 16 bits" if self._runner.half_weights else "packed weights"
+        return f"cpu: compiled steps over {weights} ({compiled.INSTRUCTION_SET} instructions, {threads}){folded}"
 
 
 def _refusal(stack: Stack) -> str | None:

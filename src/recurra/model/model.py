@@ -133,16 +133,18 @@ class Model(TrainedModel):
             nothing = self.head.predict(self.head.nothing(), top=top)
             yield Prediction(pl.DataFrame(), nothing, tuple(table.bad_rows[told:]), table.bad_row_count - counted)
 
-    def stream(self, streams: int = 1) -> Stream:
+    def stream(self, streams: int = 1, *, half_weights: bool = False) -> Stream:
         """Rows that come piece by piece: a prediction after every piece, at the cost of the piece alone.
 
         Args:
             streams: rows at the same time.
+            half_weights: keep the matrices of the recurrence in 16 bits, which makes a step of a large model up to twice as fast.
 
         Raises:
             SettingsError: the model reads more than one text, reads it from both ends, or weighs its steps by all of them.
+            BackendUnavailable: 16 bits are asked for, and there are no compiled steps of the model's cell.
         """
-        return Stream(self.network, self.features, self.head, self.settings, streams=streams)
+        return Stream(self.network, self.features, self.head, self.settings, streams=streams, half_weights=half_weights)
 
     def evaluate(self, data: Any, *, on_error: OnError = "fail") -> dict[str, float]:
         """Measure on a table with targets.

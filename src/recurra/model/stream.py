@@ -52,6 +52,7 @@ class Stream:
         head: of the model.
         settings: of the model.
         streams: S, rows at the same time.
+        half_weights: keep the matrices of the recurrence in 16 bits; see `recurra.layers.Stepper`.
 
     Attributes:
         streams: S.
@@ -59,9 +60,19 @@ class Stream:
 
     Raises:
         SettingsError: the model cannot read piece by piece; the message says why.
+        BackendUnavailable: 16 bits are asked for, and there are no compiled steps of the model's cell.
     """
 
-    def __init__(self, network: Network, features: Many[Feature], head: Output, settings: Settings, *, streams: int = 1) -> None:
+    def __init__(
+        self,
+        network: Network,
+        features: Many[Feature],
+        head: Output,
+        settings: Settings,
+        *,
+        streams: int = 1,
+        half_weights: bool = False,
+    ) -> None:
         if not isinstance(head, RowHead):
             raise SettingsError(
                 "A stream predicts one target after every piece; tags need the whole row, and so do several targets: use predict."
@@ -83,7 +94,7 @@ class Stream:
         self._reach = max((table.order - 1 for table in ngrams), default=0)
         self._ngrams = [(table, _array(table.weight)) for table in ngrams]
         self._vectors = _array(vectors if ngrams else vectors[:0])
-        self._stepper = Stepper(stack, streams=streams, embedding=None if ngrams else vectors)
+        self._stepper = Stepper(stack, streams=streams, embedding=None if ngrams else vectors, half_weights=half_weights)
         self._known: dict[Any, np.ndarray] = {None: np.zeros(0, np.int64)}
         self._numbers(feature.tokenizer.tokens[: MOST_PIECES // 2])
         self._set_streams(streams, stack.output_size)

@@ -48,9 +48,9 @@ RECURRA_INLINE void for_tiles(int rows, int most, F&& f) {
   }
 }
 
-// to = start + A P for one tile: M rows of A, a panel of N vectors a row, `depth` terms.
-template <class T, int M, int N>
-RECURRA_INLINE void multiply(const T* const* rows, const T* panel, int depth, const T* const* start, T* const* to) {
+// to = start + A P for one tile: M rows of A, a panel of N vectors a row, `depth` terms. The panel may be stored narrower.
+template <class T, int M, int N, class Stored>
+RECURRA_INLINE void multiply(const T* const* rows, const Stored* panel, int depth, const T* const* start, T* const* to) {
   const T* a[M];
   Vector<T> sum[M][N];
 #pragma GCC unroll 8
@@ -77,9 +77,9 @@ RECURRA_INLINE void multiply(const T* const* rows, const T* panel, int depth, co
 }
 
 // The same for any height up to `tile_rows(vectors)`. Null for `start` means zeros.
-template <class T>
-__attribute__((noinline)) void multiply_tile(const T* const* rows, int height, const T* panel, int vectors, int depth, const T* const* start,
-                                             T* const* to) {
+template <class T, class Stored>
+__attribute__((noinline)) void multiply_tile(const T* const* rows, int height, const Stored* panel, int vectors, int depth,
+                                             const T* const* start, T* const* to) {
   with_count<panel_vectors>(vectors, [&](auto wide) {
     constexpr int N = decltype(wide)::value;
     with_count<tile_rows(N)>(height, [&](auto high) { multiply<T, decltype(high)::value, N>(rows, panel, depth, start, to); });
@@ -170,8 +170,9 @@ void pack_rows(T* to, int panel, int depth, int columns, int vectors, Row&& row)
 }
 
 // The same of a matrix given by its columns: column(j) -> pointer to `depth` numbers, or null for a column of zeros.
-template <class T, class Column>
-void pack_columns(T* to, int panel, int depth, int vectors, Column&& column) {
+template <class Stored, class Column>
+void pack_columns(Stored* to, int panel, int depth, int vectors, Column&& column) {
+  using T = Wide<Stored>;
   constexpr int W = width<T>;
   const int first = panel * panel_vectors;
   const int wide = vectors - first < panel_vectors ? vectors - first : panel_vectors;

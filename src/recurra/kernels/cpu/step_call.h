@@ -7,6 +7,9 @@
 
 namespace recurra {
 
+// Of which type inputs, outputs, states and sums are, and the weights: of the same one, or matrices in 16 bits.
+enum class StepNumbers { float32, float64, float32_of_half };
+
 // Weights of a layer as torch has them, row-major; biases are null where there are none.
 struct StepWeights {
   const void *w_ih, *w_hh, *b_ih, *b_hh;  // (G*H, F), (G*H, H), (G*H), (G*H)
@@ -47,14 +50,14 @@ struct StepCall {
 
 // The steps of one instruction set.
 struct StepKernels {
-  size_t (*packed_bytes)(Operation, bool double_precision, int features, int hidden);
-  void (*pack)(Operation, bool double_precision, int features, int hidden, const StepWeights&, void* to);
+  size_t (*packed_bytes)(Operation, StepNumbers, int features, int hidden);
+  void (*pack)(Operation, StepNumbers, int features, int hidden, const StepWeights&, void* to);
   // The input products of a layer with every one of `count` vectors (count, F), biases added.
-  size_t (*folded_bytes)(Operation, bool double_precision, int hidden, int count);
-  void (*fold)(bool double_precision, const StepLayer&, const void* vectors, int count, void* to);
-  size_t (*scratch_bytes)(bool double_precision, const StepCall&);
-  void (*run)(bool double_precision, StepCall&);
-  void (*read_weights)(bool double_precision, StepCall&);  // all of them once, as a step does
+  size_t (*folded_bytes)(Operation, StepNumbers, int hidden, int count);
+  void (*fold)(StepNumbers, const StepLayer&, const void* vectors, int count, void* to);
+  size_t (*scratch_bytes)(StepNumbers, const StepCall&);
+  void (*run)(StepNumbers, StepCall&);
+  void (*read_weights)(StepNumbers, StepCall&);  // all of them once, as a step does
 };
 
 }  // namespace recurra

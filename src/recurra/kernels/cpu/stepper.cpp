@@ -47,8 +47,8 @@ class Block {
 // What never changes, shared by a stepper and its forks.
 struct Layers {
   const Kernels* kernels = nullptr;
-  bool double_precision = false;
-  size_t itemsize = 4;
+  StepNumbers numbers = StepNumbers::float32;
+  size_t itemsize = 4;  // of inputs, outputs and states
   std::vector<StepLayer> layers;
   std::vector<Block> memory;
   const void *vectors = nullptr, *products = nullptr;
@@ -105,8 +105,8 @@ class Stepper {
   bool step_buffers(nb::handle x, nb::handle output) {
     const Buffer from(x, false), to(output, true);
     const bool tokens = layers_->vocabulary;
-    if (!from.holds(tokens ? "lq" : layers_->double_precision ? "d" : "f", tokens ? 8 : layers_->itemsize, call_.streams, tokens ? 0 : features()) ||
-        !to.holds(layers_->double_precision ? "d" : "f", layers_->itemsize, call_.streams, hidden()))
+    if (!from.holds(tokens ? "lq" : layers_->itemsize == 8 ? "d" : "f", tokens ? 8 : layers_->itemsize, call_.streams, tokens ? 0 : features()) ||
+        !to.holds(layers_->itemsize == 8 ? "d" : "f", layers_->itemsize, call_.streams, hidden()))
       return false;
     step(from.address(), to.address());
     return true;
@@ -123,10 +123,10 @@ class Stepper {
     call_.output = {reinterpret_cast<void*>(output), output_stream, output_step};
     call_.crew = hire(threads_);
     if (layers_->work * call_.streams * steps < worth_the_interpreter) {
-      layers_->step().run(layers_->double_precision, call_);
+      layers_->step().run(layers_->numbers, call_);
     } else {
       nb::gil_scoped_release release;
-      layers_->step().run(layers_->double_precision, call_);
+      layers_->step().run(layers_->numbers, call_);
     }
     dismiss(call_.crew);
   }
@@ -136,7 +136,7 @@ class Stepper {
     const Turn turn(busy_);
     make_room(1);
     call_.crew = hire(threads_);
-    layers_->step().read_weights(layers_->double_precision, call_);
+    layers_->step().read_weights(layers_->numbers, call_);
     dismiss(call_.crew);
   }
 
@@ -208,7 +208,7 @@ class Stepper {
     call_.steps = steps;
     if (steps <= most_steps_) return;
     scratch_.clear(), most_steps_ = 0;
-    call_.scratch = scratch_.emplace_back(layers_->step().scratch_bytes(layers_->double_precision, call_)).data();
+    call_.scratch = scratch_.emplace_back(layers_->step().scratch_bytes(layers_->numbers, call_)).data();
     most_steps_ = steps;
   }
 
@@ -258,29 +258,28 @@ void add_layer(Layers& to, nb::tuple from) {
   layer.norm_weight = to.keep(static_cast<uintptr_t>(number()), layer.hidden);
   layer.norm_bias = to.keep(static_cast<uintptr_t>(number()), layer.hidden);
   layer.norm_epsilon = real();
-  const bool wide = to.double_precision;
-  void* packed = to.memory.emplace_back(to.step().packed_bytes(layer.operation, wide, layer.features, layer.hidden)).data();
-  to.step().pack(layer.operation, wide, layer.features, layer.hidden, weights, packed);
+  const size_t bytes = to.step().packed_bytes(layer.operation, to.numbers, layer.features, layer.hidden);
+  void* packed = to.memory.emplace_back(bytes).data();
+  to.step().pack(layer.operation, to.numbers, layer.features, layer.hidden, weights, packed);
   layer.packed = packed;
-  const size_t bytes = to.step().packed_bytes(layer.operation, wide, layer.features, layer.hidden);
-  to.work += static_cast<double>(bytes) / static_cast<double>(to.itemsize);
+  to.work += static_cast<double>(bytes) / static_cast<double>(to.numbers == StepNumbers::float32_of_half ? 2 : to.itemsize);
   to.state_numbers += static_cast<ptrdiff_t>(layer.hidden) * Layers::fields(layer);
   to.layers.push_back(layer);
 }
 
-std::unique_ptr<Stepper> make_stepper(bool double_precision, nb::list layers, uintptr_t vectors, int64_t vocabulary, bool folded, int streams,
+std::unique_ptr<Stepper> make_stepper(bool double_precision, bool half_weights, nb::list layers, uintptr_t vectors, int64_t vocabulary, bool folded, int streams,
                                       int threads) {
   auto made = std::make_shared<Layers>();
   made->kernels = &chosen_kernels();
-  made->double_precision = double_precision;
+  made->numbers = double_precision ? StepNumbers::float64 : half_weights ? StepNumbers::float32_of_half : StepNumbers::float32;
   made->itemsize = double_precision ? 8 : 4;
   for (nb::handle layer : layers) add_layer(*made, nb::borrow<nb::tuple>(layer));
   const StepLayer& first = made->layers.front();
   made->vocabulary = vocabulary;
   if (folded) {
-    void* products = made->memory.emplace_back(made->step().folded_bytes(first.operation, double_precision, first.hidden, static_cast<int>(vocabulary))).data();
+    void* products = made->memory.emplace_back(made->step().folded_bytes(first.operation, made->numbers, first.hidden, static_cast<int>(vocabulary))).data();
     run_team(threads, [&] {
-      made->step().fold(double_precision, first, reinterpret_cast<const void*>(vectors), static_cast<int>(vocabulary), products);
+      made->step().fold(made->numbers, first, reinterpret_cast<const void*>(vectors), static_cast<int>(vocabulary), products);
     });
     made->products = products;
   }

@@ -8,6 +8,8 @@
 //
 // Of several steps at once the input products of a layer are computed for a chunk of them before its recurrence.
 //
+// The matrices may be stored in half as many bits as the numbers they are multiplied with, which then takes half the time.
+//
 // Every number is computed as recurrence.h does it, one chain of fused multiply-adds in the order of the inputs and one in
 // that of the hidden units: a step is bit-identical to the same step inside a sequence, for any streams, steps and threads.
 #pragma once
@@ -30,7 +32,7 @@ using recurra::StepWeights;
 // and neither does asking for the weights ahead, which the processor does by itself.
 constexpr int row_sums = 8;
 
-template <class T, class Cell>
+template <class T, class Cell, class Stored>
 struct StepSizes {
   static constexpr int W = width<T>;
   static constexpr int vectors = Cell::gates * Cell::units;     // of a panel
@@ -40,30 +42,38 @@ struct StepSizes {
 
   StepSizes(int features, int hidden)
       : features(features), hidden(hidden), wide(padded<T>(hidden)), panels((wide / W + Cell::units - 1) / Cell::units) {}
-  ptrdiff_t panel_size() const { return static_cast<ptrdiff_t>(features + hidden + 2) * panel_wide; }
+  ptrdiff_t panel_bytes() const {
+    return panel_wide * (2 * static_cast<ptrdiff_t>(sizeof(T)) + (features + hidden) * static_cast<ptrdiff_t>(sizeof(Stored)));
+  }
   ptrdiff_t planes_wide() const { return static_cast<ptrdiff_t>(panels) * panel_wide; }
 };
 
+template <class Number>
+RECURRA_INLINE const Number* beyond(const Number* from, ptrdiff_t bytes) {
+  return reinterpret_cast<const Number*>(reinterpret_cast<const char*>(from) + bytes);
+}
+
 // One panel; the planes of the input product lie as its vectors do.
-template <class T, class Cell>
+template <class T, class Cell, class Stored>
 struct StepPanel {
-  using Sizes = StepSizes<T, Cell>;
-  const T *bias, *bias_hh, *input, *hidden;
+  using Sizes = StepSizes<T, Cell, Stored>;
+  const T *bias, *bias_hh;
+  const Stored *input, *hidden;
   StepPanel(const Sizes& size, const void* packed, int number) {
-    bias = static_cast<const T*>(packed) + number * size.panel_size();
+    bias = beyond(static_cast<const T*>(packed), number * size.panel_bytes());
     bias_hh = bias + Sizes::panel_wide;
-    input = bias_hh + Sizes::panel_wide;
+    input = reinterpret_cast<const Stored*>(bias_hh + Sizes::panel_wide);
     hidden = input + static_cast<ptrdiff_t>(size.features) * Sizes::panel_wide;
   }
 };
 
-template <class T, class Cell>
-void pack_step(const StepSizes<T, Cell>& size, const StepWeights& weights, void* to) {
-  constexpr int W = width<T>, N = StepSizes<T, Cell>::vectors;
+template <class T, class Cell, class Stored>
+void pack_step(const StepSizes<T, Cell, Stored>& size, const StepWeights& weights, void* to) {
+  constexpr int W = width<T>, N = StepSizes<T, Cell, Stored>::vectors;
   const T *w_ih = static_cast<const T*>(weights.w_ih), *w_hh = static_cast<const T*>(weights.w_hh);
   const T *b_ih = static_cast<const T*>(weights.b_ih), *b_hh = static_cast<const T*>(weights.b_hh);
   for (int number = 0; number < size.panels; ++number) {
-    const StepPanel<T, Cell> panel(size, to, number);
+    const StepPanel<T, Cell, Stored> panel(size, to, number);
     // Row of torch's weights for a column of the panel, or -1 in the padding.
     const auto row = [&](int column, bool input) {
       const int vector = column / W, unit = (number * Cell::units + vector / Cell::gates) * W + column % W;
@@ -77,32 +87,32 @@ void pack_step(const StepSizes<T, Cell>& size, const StepWeights& weights, void*
       bias[column] = x_row < 0 || !b_ih ? T(0) : both && b_hh ? b_ih[x_row] + b_hh[x_row] : b_ih[x_row];
       bias_hh[column] = h_row < 0 || !b_hh ? T(0) : b_hh[h_row];
     }
-    pack_columns(const_cast<T*>(panel.input), 0, size.features, N, [&](int column) -> const T* {
+    pack_columns(const_cast<Stored*>(panel.input), 0, size.features, N, [&](int column) -> const T* {
       const int from = row(column, true);
       return from < 0 ? nullptr : w_ih + static_cast<ptrdiff_t>(from) * size.features;
     });
-    pack_columns(const_cast<T*>(panel.hidden), 0, size.hidden, N, [&](int column) -> const T* {
+    pack_columns(const_cast<Stored*>(panel.hidden), 0, size.hidden, N, [&](int column) -> const T* {
       const int from = row(column, false);
       return from < 0 ? nullptr : w_hh + static_cast<ptrdiff_t>(from) * size.hidden;
     });
   }
 }
 
-// to = start + a P for one row and `Many` panels that lie `apart`. Null for `start` means zeros.
-template <class T, int N, int Many>
-RECURRA_INLINE void multiply_row(const T* a, const T* panel, ptrdiff_t apart, int depth, const T* start, T* to) {
+// to = start + a P for one row and `Many` panels that lie `apart` bytes apart. Null for `start` means zeros.
+template <class T, int N, int Many, class Stored>
+RECURRA_INLINE void multiply_row(const T* a, const Stored* panel, ptrdiff_t apart, int depth, const T* start, T* to) {
   constexpr int W = width<T>;
   Vector<T> sum[Many][N];
 #pragma GCC unroll 16
   for (int m = 0; m < Many; ++m)
 #pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) sum[m][n] = start ? load(start + m * apart + n * W) : Vector<T>{};
+    for (int n = 0; n < N; ++n) sum[m][n] = start ? load(beyond(start, m * apart) + n * W) : Vector<T>{};
   for (int k = 0; k < depth; ++k) {
     const Vector<T> factor = fill(a[k]);
 #pragma GCC unroll 16
     for (int m = 0; m < Many; ++m)
 #pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) sum[m][n] = fma(factor, load(panel + m * apart + n * W), sum[m][n]);
+      for (int n = 0; n < N; ++n) sum[m][n] = fma(factor, load(beyond(panel, m * apart) + n * W), sum[m][n]);
     panel += N * W;
   }
 #pragma GCC unroll 16
@@ -147,8 +157,8 @@ RECURRA_INLINE void for_items(Crew* crew, int items, bool backwards, F&& work) {
 }
 
 // Gates and new state of the units of one panel in one stream.
-template <class T, class Cell>
-RECURRA_INLINE void update_units(const StepChunk<T>& chunk, const StepSizes<T, Cell>& size, int panel, int r, int s, const T* bias_hh,
+template <class T, class Cell, class Stored>
+RECURRA_INLINE void update_units(const StepChunk<T>& chunk, const StepSizes<T, Cell, Stored>& size, int panel, int r, int s, const T* bias_hh,
                                  const T* planes, const T* sums) {
   constexpr int W = width<T>;
   const StepLayer& layer = chunk.layer;
@@ -171,9 +181,9 @@ RECURRA_INLINE void update_units(const StepChunk<T>& chunk, const StepSizes<T, C
 }
 
 // One stream, a few panels side by side.
-template <class T, class Cell>
-void step_one_stream(const StepChunk<T>& chunk, const StepSizes<T, Cell>& size, int s) {
-  using Sizes = StepSizes<T, Cell>;
+template <class T, class Cell, class Stored>
+void step_one_stream(const StepChunk<T>& chunk, const StepSizes<T, Cell, Stored>& size, int s) {
+  using Sizes = StepSizes<T, Cell, Stored>;
   constexpr int N = Sizes::vectors, most = Sizes::together;
   const bool multiplying = chunk.x.data;
   const T* x = multiplying ? chunk.x.at(0, s) : nullptr;
@@ -182,25 +192,25 @@ void step_one_stream(const StepChunk<T>& chunk, const StepSizes<T, Cell>& size, 
   for_items(chunk.crew, groups, chunk.backwards, [&](int group) {
     alignas(64) T from_x[most * Sizes::panel_wide], from_h[most * Sizes::panel_wide];
     const int begin = size.panels * group / groups, count = size.panels * (group + 1) / groups - begin;
-    const StepPanel<T, Cell> panel(size, chunk.layer.packed, begin);
+    const StepPanel<T, Cell, Stored> panel(size, chunk.layer.packed, begin);
     with_count<most>(count, [&](auto many) {
       constexpr int M = decltype(many)::value;
-      if (multiplying) multiply_row<T, N, M>(x, panel.input, size.panel_size(), size.features, panel.bias, from_x);
-      multiply_row<T, N, M>(chunk.h, panel.hidden, size.panel_size(), size.hidden, nullptr, from_h);
+      if (multiplying) multiply_row<T, N, M>(x, panel.input, size.panel_bytes(), size.features, panel.bias, from_x);
+      multiply_row<T, N, M>(chunk.h, panel.hidden, size.panel_bytes(), size.hidden, nullptr, from_h);
     });
     for (int m = 0; m < count; ++m)
-      update_units(chunk, size, begin + m, 0, s, panel.bias_hh + m * size.panel_size(),
+      update_units(chunk, size, begin + m, 0, s, beyond(panel.bias_hh, m * size.panel_bytes()),
                    multiplying ? from_x + m * Sizes::panel_wide : products + (begin + m) * Sizes::panel_wide, from_h + m * Sizes::panel_wide);
   });
 }
 
 // The same for several streams, which share what is read of the weights.
-template <class T, class Cell>
-void step_streams(const StepChunk<T>& chunk, const StepSizes<T, Cell>& size, int s) {
-  using Sizes = StepSizes<T, Cell>;
+template <class T, class Cell, class Stored>
+void step_streams(const StepChunk<T>& chunk, const StepSizes<T, Cell, Stored>& size, int s) {
+  using Sizes = StepSizes<T, Cell, Stored>;
   for_items(chunk.crew, size.panels, chunk.backwards, [&](int number) {
     Tile<T> tile;
-    const StepPanel<T, Cell> panel(size, chunk.layer.packed, number);
+    const StepPanel<T, Cell, Stored> panel(size, chunk.layer.packed, number);
     for_tiles(chunk.streams, tile_rows(Sizes::vectors), [&](int r, int height) {
       const T* from[8];
       for (int m = 0; m < height; ++m) from[m] = chunk.h + static_cast<ptrdiff_t>(r + m) * size.wide;
@@ -212,10 +222,10 @@ void step_streams(const StepChunk<T>& chunk, const StepSizes<T, Cell>& size, int
 }
 
 // planes(i) = bias + x(i) W' for `count` rows, of one panel.
-template <class T, class Cell, class Input, class Planes>
-void input_products(const StepSizes<T, Cell>& size, const void* packed, int number, int count, Input&& input, Planes&& planes) {
-  using Sizes = StepSizes<T, Cell>;
-  const StepPanel<T, Cell> panel(size, packed, number);
+template <class T, class Cell, class Stored, class Input, class Planes>
+void input_products(const StepSizes<T, Cell, Stored>& size, const void* packed, int number, int count, Input&& input, Planes&& planes) {
+  using Sizes = StepSizes<T, Cell, Stored>;
+  const StepPanel<T, Cell, Stored> panel(size, packed, number);
   for_tiles(count, tile_rows(Sizes::vectors), [&](int first, int height) {
     const T *from[8], *start[8];
     T* to[8];
@@ -228,9 +238,9 @@ void input_products(const StepSizes<T, Cell>& size, const void* packed, int numb
 }
 
 // All steps of a chunk through one layer, up to what is done with its outputs.
-template <class T, class Cell>
+template <class T, class Cell, class Stored>
 void step_layer(StepChunk<T>& chunk) {
-  const StepSizes<T, Cell> size(chunk.layer.features, chunk.layer.hidden);
+  const StepSizes<T, Cell, Stored> size(chunk.layer.features, chunk.layer.hidden);
   if (chunk.x.data && (chunk.streams > 1 || chunk.steps > 1)) {
     for_items(chunk.crew, size.panels, chunk.backwards, [&](int panel) {
       input_products(
@@ -297,7 +307,7 @@ StepScratch step_scratch(const StepCall& call, Each&& with_cell) {
   for (int number = 0; number < call.layer_count; ++number) {
     const StepLayer& layer = call.layers[number];
     with_cell(layer.operation, [&](auto cell) {
-      const StepSizes<T, decltype(cell)> size(layer.features, layer.hidden);
+      const StepSizes<T, decltype(cell), T> size(layer.features, layer.hidden);
       const size_t planes = static_cast<size_t>(size.planes_wide()), wide = static_cast<size_t>(size.wide);
       found.planes = planes > found.planes ? planes : found.planes;
       found.wide = wide > found.wide ? wide : found.wide;
@@ -306,7 +316,7 @@ StepScratch step_scratch(const StepCall& call, Each&& with_cell) {
   return found;
 }
 
-template <class T, class Each>
+template <class T, class Stored, class Each>
 void run_steps(StepCall& call, Each&& with_cell) {
   const recurra::DenormalsAreZero mode;
   const StepScratch scratch = step_scratch<T>(call, with_cell);
@@ -329,14 +339,14 @@ void run_steps(StepCall& call, Each&& with_cell) {
       const bool folded = number == 0 && call.products;
       with_cell(layer.operation, [&](auto cell) {
         using Cell = decltype(cell);
-        const ptrdiff_t planes_wide = StepSizes<T, Cell>(layer.features, layer.hidden).planes_wide();
+        const ptrdiff_t planes_wide = StepSizes<T, Cell, Stored>(layer.features, layer.hidden).planes_wide();
         StepRows<T> products{planes, planes_wide, planes_wide * streams};
         if (folded) products = {const_cast<T*>(static_cast<const T*>(call.products)), call.steps, 1, tokens, planes_wide};
         StepChunk<T> chunk{layer,    turned ? h_next : h,  turned ? h : h_next, static_cast<T*>(state.c),
                            streams,  steps,                x,                   products,
                            output,   last ? layer.hidden : static_cast<int>(wide), call.crew, call.backwards != turned};
         if (folded) chunk.x.data = nullptr;
-        step_layer<T, Cell>(chunk);
+        step_layer<T, Cell, Stored>(chunk);
       });
       if (layer.residual || layer.norm_weight)
         for (int s = 0; s < steps; ++s)
@@ -354,21 +364,23 @@ void run_steps(StepCall& call, Each&& with_cell) {
 }
 
 // Reads the weights as a step of one stream does and does nothing else with them: what a step is measured against.
-template <class T, class Each>
+template <class T, class Stored, class Each>
 void read_weights(StepCall& call, Each&& with_cell) {
   for (int number = 0; number < call.layer_count; ++number) {
     const StepLayer& layer = call.layers[number];
     with_cell(layer.operation, [&](auto cell) {
-      using Sizes = StepSizes<T, decltype(cell)>;
+      using Sizes = StepSizes<T, decltype(cell), Stored>;
       constexpr int N = Sizes::vectors, W = width<T>;
       const Sizes size(layer.features, layer.hidden);
-      for_items(call.crew, size.panels, call.backwards, [&](int panel) {
-        const T* from = static_cast<const T*>(layer.packed) + panel * size.panel_size();
-        Vector<T> sum[N]{};
-        for (const T* const end = from + size.panel_size(); from < end; from += Sizes::panel_wide)
+      for_items(call.crew, size.panels, call.backwards, [&](int number) {
+        const StepPanel<T, decltype(cell), Stored> panel(size, layer.packed, number);
+        Vector<T> sum[N];
+        for (int n = 0; n < N; ++n) sum[n] = load(panel.bias + n * W) + load(panel.bias_hh + n * W);
+        const Stored* from = panel.input;
+        for (int k = size.features + size.hidden; k > 0; --k, from += Sizes::panel_wide)
 #pragma GCC unroll 4
           for (int n = 0; n < N; ++n) sum[n] = sum[n] + load(from + n * W);
-        for (int n = 0; n < N; ++n) store(static_cast<T*>(call.scratch) + (panel * N + n) * W, sum[n]);
+        for (int n = 0; n < N; ++n) store(static_cast<T*>(call.scratch) + (number * N + n) * W, sum[n]);
       });
     });
   }
@@ -376,9 +388,9 @@ void read_weights(StepCall& call, Each&& with_cell) {
 }
 
 // Input products of all vectors with a layer's weights, each as the layer itself would compute it.
-template <class T, class Cell>
+template <class T, class Cell, class Stored>
 void fold_vectors(const StepLayer& layer, const T* vectors, int count, T* to) {
-  const StepSizes<T, Cell> size(layer.features, layer.hidden);
+  const StepSizes<T, Cell, Stored> size(layer.features, layer.hidden);
 #pragma omp parallel for schedule(static)
   for (int panel = 0; panel < size.panels; ++panel) {
     const recurra::DenormalsAreZero mode;

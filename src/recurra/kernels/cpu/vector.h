@@ -61,6 +61,23 @@ using Vector = typename Traits<T>::Vector;
 template <class T>
 using Bits = typename Traits<T>::Bits;
 
+// A number in 16 bits (IEEE 754 binary16): half as much to read, and widened exactly when it is read.
+struct Half {
+  uint16_t bits;
+};
+
+// What a stored number is computed with.
+template <class Stored>
+struct Widened {
+  using Type = Stored;
+};
+template <>
+struct Widened<Half> {
+  using Type = float;
+};
+template <class Stored>
+using Wide = typename Widened<Stored>::Type;
+
 // Numbers in a vector.
 template <class T>
 constexpr int width = vector_bytes / static_cast<int>(sizeof(T));
@@ -75,6 +92,52 @@ RECURRA_INLINE Vector<T> load(const T* from) {
 template <class T>
 RECURRA_INLINE void store(T* to, Vector<T> v) {
   std::memcpy(to, &v, sizeof(v));
+}
+
+// To the nearest, of two equally near the even one. Finite numbers up to 65,504, the largest.
+RECURRA_INLINE Half half_of(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const uint32_t sign = bits >> 16 & 0x8000;
+  bits &= 0x7fffffff;
+  if (bits >= 0x38800000) {
+    bits += 0xfff + (bits >> 13 & 1);
+    return {static_cast<uint16_t>(sign | (bits - 0x38000000) >> 13)};
+  }
+  // Under 2^-14 they are multiples of 2^-24, the distance of numbers next to 0.5.
+  float rounded;
+  std::memcpy(&rounded, &bits, sizeof(bits));
+  rounded += 0.5f;
+  std::memcpy(&bits, &rounded, sizeof(bits));
+  return {static_cast<uint16_t>(sign | (bits - 0x3f000000))};
+}
+
+RECURRA_INLINE void store(Half* to, Vector<float> v) {
+  for (int i = 0; i < width<float>; ++i) to[i] = half_of(v[i]);
+}
+
+RECURRA_INLINE Vector<float> load(const Half* from) {
+#if defined(__AVX512F__)
+  __m256i bits;
+  std::memcpy(&bits, from, sizeof(bits));
+  return (Vector<float>)_mm512_cvtph_ps(bits);
+#elif defined(__F16C__)
+  __m128i bits;
+  std::memcpy(&bits, from, sizeof(bits));
+  return (Vector<float>)_mm256_cvtph_ps(bits);
+#elif defined(__aarch64__)
+  float16x4_t bits;
+  std::memcpy(&bits, from, sizeof(bits));
+  return (Vector<float>)vcvt_f32_f16(bits);
+#else
+  Bits<float> bits;
+  for (int i = 0; i < width<float>; ++i) bits[i] = from[i].bits;
+  const Bits<float> sign = (bits & 0x8000) << 16;
+  bits &= 0x7fff;
+  const Vector<float> usual = (Vector<float>)((bits << 13) + 0x38000000), small = __builtin_convertvector(bits, Vector<float>) * 0x1p-24f;
+  const Vector<float> value = bits < 0x400 ? small : usual;
+  return (Vector<float>)((Bits<float>)value | sign);
+#endif
 }
 
 // Which numbers of a vector are among the first `count`, from none to all but one.
