@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
@@ -232,6 +233,22 @@ def test_weights_that_16_bits_cannot_hold_are_refused():
         layer.weights.w_hh[5, 2] = wrong
         with pytest.raises(ValueError, match=r"Layer 1's w_hh has a weight beyond 65,504"):
             CompiledStepper([make_layer("lstm", 2, 3), layer], half_weights=True)
+
+
+@needs_kernels
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="os.sched_getaffinity: this system has none")
+def test_a_helper_that_is_woken_keeps_away_from_the_callers_core():
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        pytest.skip("a second core")
+    steps = CompiledStepper([make_layer("lstm", 64, 256)], streams=16, threads=2)
+    x = draw(16, 64)
+    steps.step(x)
+    time.sleep(0.1)  # it waits for a fifth of a millisecond, then it sleeps
+    steps.step(x)
+    others = [os.sched_getaffinity(int(thread)) for thread in os.listdir("/proc/self/task")]
+    assert any(len(theirs) == len(cores) - 1 and theirs < cores for theirs in others)
+    assert os.sched_getaffinity(0) == cores
 
 
 @needs_kernels

@@ -138,7 +138,7 @@ class Model(TrainedModel):
 
         Args:
             streams: rows at the same time.
-            half_weights: keep the matrices of the recurrence in 16 bits, which makes a step of a large model up to twice as fast.
+            half_weights: keep the matrices of the recurrence in 16 bits, which makes a step of a large model up to 1.8 times as fast.
 
         Raises:
             SettingsError: the model reads more than one text, reads it from both ends, or weighs its steps by all of them.

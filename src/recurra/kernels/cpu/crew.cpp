@@ -15,6 +15,9 @@
 #if !defined(_WIN32)
 #include <pthread.h>
 #endif
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 namespace recurra {
 
@@ -81,11 +84,16 @@ class Helpers final : public Crew {
     if (hired_.exchange(true, std::memory_order_acquire)) return false;
     threads_.store(std::min(threads, most_threads), std::memory_order_relaxed);
     try {
-      for (; helpers_ < threads_ - 1; ++helpers_) std::thread(&Helpers::help, this, helpers_ + 1).detach();
+      for (; helpers_ < threads_ - 1; ++helpers_) {
+        std::thread helper(&Helpers::help, this, helpers_ + 1);
+        handles_[helpers_] = helper.native_handle();
+        helper.detach();
+      }
     } catch (const std::system_error&) {  // no more threads can be had
     }
     calls_.fetch_add(1);
     if (asleep_.load()) {
+      keep_away();
       const std::lock_guard<std::mutex> guard(lock_);
       wake_.notify_all();
     }
@@ -95,6 +103,19 @@ class Helpers final : public Crew {
   void dismiss() { hired_.store(false, std::memory_order_release); }
 
  private:
+  // Whom the kernel wakes it likes to put where it slept last, or beside the waker, and if that is the caller's own core the
+  // helper waits there for milliseconds. So its cores are those of the caller but the one where the caller is.
+  void keep_away() {
+#if defined(__linux__)
+    const int here = sched_getcpu();
+    cpu_set_t cores;
+    if (here < 0 || sched_getaffinity(0, sizeof(cores), &cores) != 0) return;
+    CPU_CLR(here, &cores);
+    if (CPU_COUNT(&cores) == 0) return;
+    for (int i = 0; i < helpers_; ++i) pthread_setaffinity_np(handles_[i], sizeof(cores), &cores);
+#endif
+  }
+
   // What is read of a job here holds when an item of it can be taken afterwards: until that is done the next job waits.
   void take_items(int mine, uint32_t job) {
     const int threads = threads_.load(std::memory_order_relaxed), items = items_.load(std::memory_order_relaxed);
@@ -140,6 +161,7 @@ class Helpers final : public Crew {
   std::atomic<int> threads_{1}, asleep_{0};
   std::atomic<uint32_t> calls_{0};
   int helpers_ = 0;
+  std::thread::native_handle_type handles_[most_threads]{};
   std::mutex lock_;
   std::condition_variable wake_;
 
