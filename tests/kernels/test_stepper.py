@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,7 +247,7 @@ def test_a_helper_that_is_woken_keeps_away_from_the_callers_core():
     steps.step(x)
     time.sleep(0.1)  # it waits for a fifth of a millisecond, then it sleeps
     steps.step(x)
-    others = [os.sched_getaffinity(int(thread)) for thread in os.listdir("/proc/self/task")]
+    others = [os.sched_getaffinity(int(thread.name)) for thread in Path("/proc/self/task").iterdir()]
     assert any(len(theirs) == len(cores) - 1 and theirs < cores for theirs in others)
     assert os.sched_getaffinity(0) == cores
 
