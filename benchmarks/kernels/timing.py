@@ -25,8 +25,12 @@ REST = 0.02
 """Seconds before a sample in which the threads of the contender before it fall asleep: the worker threads of OpenMP wait
 busily for some 15 ms after their last job, and would take a core from a contender that has threads of its own."""
 
+AWAKE = 0.03
+"""Seconds of untimed calls before a sample: its threads are then awake and its data in the cache. A thread that slept is often
+woken on the core of the one that calls it, and waits there for milliseconds before the system finds it another."""
+
 BRIEF = 0.05
-"""A call shorter than this runs once more, untimed, before its sample: its threads are then awake and its data in the cache."""
+"""A call of this many seconds or more is awake by itself for most of its time, and has no untimed one before it."""
 
 
 def interleave(calls: Mapping[str, Callable[[], object]], *, effort: Effort, slow: Set[str] = frozenset()) -> dict[str, list[float]]:
@@ -71,7 +75,7 @@ def _seconds(call: Callable[[], object]) -> float:
 def _sample(call: Callable[[], object], seconds: float, least: float, rest: float) -> float:
     time.sleep(rest)
     if seconds < BRIEF:
-        call()
+        _timed(call, max(1, math.ceil(AWAKE / seconds)))
     return _timed(call, max(1, math.ceil(least / seconds)))
 
 
