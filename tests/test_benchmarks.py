@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,7 +149,8 @@ def test_what_a_backend_lacks_is_left_out():
     assert list(record.samples) == ["recurra"]
 
 
-def test_contenders_take_turns():
+def test_contenders_take_turns(monkeypatch):
+    monkeypatch.setattr(timing, "AWAKE", 0.0)
     order = []
     calls = {name: (lambda name=name: order.append(name)) for name in "abc"}
     samples = timing.interleave(calls, effort=Effort(repeats=5, seconds=60.0, sample=0.0), slow={"c"})
@@ -156,6 +158,19 @@ def test_contenders_take_turns():
     # After the calls that find out how long each takes, every call of a sample is preceded by one that is not timed.
     rounds = order[12::2]
     assert "".join(rounds) == "abc" + "bca" + "cab" + "ab" + "ba"
+
+
+def test_threads_are_awake_before_a_sample(monkeypatch):
+    monkeypatch.setattr(timing, "AWAKE", 0.01)
+    calls = []
+
+    def call():
+        time.sleep(0.001)
+        calls.append(None)
+
+    timing.interleave({"a": call}, effort=Effort(repeats=3, seconds=60.0, sample=0.0))
+    # Four calls find out how long one takes: a thousandth, and at most three of them on a busy machine; then three samples of one.
+    assert len(calls) >= 4 + 3 * (10 // 3 + 1)
 
 
 def test_time_is_bounded():
