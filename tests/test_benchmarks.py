@@ -162,15 +162,10 @@ def test_contenders_take_turns(monkeypatch):
 
 def test_threads_are_awake_before_a_sample(monkeypatch):
     monkeypatch.setattr(timing, "AWAKE", 0.01)
+    monkeypatch.setattr(timing, "_seconds", lambda call: 0.001)
     calls = []
-
-    def call():
-        time.sleep(0.001)
-        calls.append(None)
-
-    timing.interleave({"a": call}, effort=Effort(repeats=3, seconds=60.0, sample=0.0))
-    # Four calls find out how long one takes: a thousandth, and at most three of them on a busy machine; then three samples of one.
-    assert len(calls) >= 4 + 3 * (10 // 3 + 1)
+    timing.interleave({"a": lambda: calls.append(None)}, effort=Effort(repeats=3, seconds=60.0, sample=0.0))
+    assert len(calls) == 3 * (10 + 1)  # each of three samples of one call, after ten that are not timed
 
 
 def test_time_is_bounded():
