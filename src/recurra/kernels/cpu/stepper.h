@@ -8,7 +8,7 @@
 //
 // Of several steps at once the input products of a layer are computed for a chunk of them before its recurrence.
 //
-// The matrices may be stored in half as many bits as the numbers they are multiplied with, which then takes half the time.
+// The matrices may be stored in half as many bits as the numbers they are multiplied with, which halves what is read.
 //
 // Every number is computed as recurrence.h does it, one chain of fused multiply-adds in the order of the inputs and one in
 // that of the hidden units: a step is bit-identical to the same step inside a sequence, for any streams, steps and threads.
