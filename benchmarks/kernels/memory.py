@@ -50,6 +50,9 @@ STEPS = 1000
 SETTLED = 100
 """Steps after which the process has met shapes of every size and its allocator has its arenas."""
 
+LARGEST = (64, 100)
+"""Most rows and steps of a batch of that run. It comes first: the first time that a largest batch is met is no growth."""
+
 T = TypeVar("T")
 
 
@@ -155,10 +158,10 @@ def run_varied_shapes(cell: str, backend: str, steps: int, threads: int) -> list
     stack = Stack(cell, 64, 96, bidirectional=True, backend=backend)
     optimizer = torch.optim.SGD(stack.parameters(), lr=1e-3)
     resident = []
-    for _ in range(steps):
-        rows, length = (int(torch.randint(1, most + 1, (), generator=generator)) for most in (64, 100))
+    for step in range(steps):
+        rows, length = (int(torch.randint(1, most + 1, (), generator=generator)) for most in LARGEST) if step else LARGEST
         x = torch.randn(rows, length, 64, generator=generator)
-        lengths = torch.randint(0, length + 1, (rows,), generator=generator)
+        lengths = torch.randint(0 if step else length, length + 1, (rows,), generator=generator)
         optimizer.zero_grad()
         stack(x, lengths=lengths)[0].square().mean().backward()
         optimizer.step()
