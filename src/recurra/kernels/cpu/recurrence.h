@@ -127,12 +127,18 @@ ForwardWeights<T, Cell> forward_weights(const Sizes<T, Cell>& size, const T* pac
   return {{packed, size.features, Cell::gates * size.vectors}, hidden, bias, bias + size.x_planes_wide()};
 }
 
+// Numbers in whose place two pointers a row fit, as whole vectors.
+template <class T>
+constexpr size_t pointers_size(int rows) {
+  return (2 * static_cast<size_t>(rows) * sizeof(T*) + vector_bytes - 1) / vector_bytes * width<T>;
+}
+
 // Numbers of scratch memory of a forward task of `rows` rows.
 template <class T, class Cell>
 size_t forward_scratch(const Sizes<T, Cell>& size, int rows, bool saving) {
   const size_t states = static_cast<size_t>(rows) * size.wide * 5;
   const size_t in_chunk = rows > chunk_rows ? rows : chunk_rows;
-  return states + (saving ? 0 : in_chunk * Cell::planes * size.wide);
+  return states + pointers_size<T>(rows) + (saving ? 0 : in_chunk * Cell::planes * size.wide);
 }
 
 // The share of the previous state that a field keeps at one step.
@@ -162,10 +168,12 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
   const size_t block = static_cast<size_t>(rows) * wide;
   T *h = scratch, *h_next = h + block, *c = h_next + block, *read = h, *read_next = h_next;
   if (noisy && direction.dropout) read = c + block, read_next = read + block;
-  T* planes_here = scratch + 5 * block;
+  T* planes_here = scratch + 5 * block + pointers_size<T>(rows);
   const T* mask = static_cast<const T*>(direction.dropout);
   Tile<T> tile;
   T* const fields[2] = {h, c};
+  // Where the planes and the output of each row's step are.
+  T **const step_planes = reinterpret_cast<T**>(scratch + 5 * block), **const step_output = step_planes + rows;
 
   const auto enter = [&](int rank, const void* const* from, T* h_row, T* c_row, T* read_row) {
     const ptrdiff_t row = static_cast<ptrdiff_t>(plan.row[rank]) * H;
@@ -192,7 +200,8 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
   };
   leave(running(0), rows, h);
 
-  int chunk = chunk_rows / rows;
+  // Planes that are not saved are to stay in a near cache until their step reads them.
+  int chunk = (saving ? chunk_rows : chunk_rows / 2) / rows;
   if (chunk < 1) chunk = 1;
   for (int begin = 0; begin < plan.longest && running(begin) > 0; begin += chunk) {
     const int end = begin + chunk < plan.longest ? begin + chunk : plan.longest;
@@ -224,6 +233,11 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
             enter(rank, direction.reset_state, h + r * wide, c + r * wide, read + r * wide);
         }
       constexpr int N = Cell::gates * Cell::units;
+      for (int r = 0; r < n; ++r) {
+        const int rank = task.begin + r;
+        step_planes[r] = planes_of(step, r);
+        step_output[r] = at<T>(direction.output, plan.row[rank], time_of(direction, plan.length[rank], step));
+      }
       for (int panel = 0; panel < size.unit_panels(); ++panel) {
         const T* weight = weights.hidden + size.hidden_panel() * panel;
         for_tiles(n, tile_rows(N), [&](int first, int height) {
@@ -231,17 +245,17 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
           for (int m = 0; m < height; ++m) from[m] = read + (first + m) * wide;
           multiply_tile<T>(from, height, weight, N, H, nullptr, tile.rows);
           for (int m = 0; m < height; ++m) {
-            const int r = first + m, rank = task.begin + r, row = plan.row[rank];
-            const int t = time_of(direction, plan.length[rank], step);
+            const int r = first + m;
             for (int u = 0; u < Cell::units; ++u) {
               const int j = (panel * Cell::units + u) * W;
               if (j >= wide) break;
-              T* planes = planes_of(step, r) + j;
+              T* planes = step_planes[r] + j;
               const V h_old = load(h + r * wide + j);
               V c_old{}, c_new{}, h_new;
               if (Cell::fields > 1) c_old = load(c + r * wide + j);
               Cell::template forward<saving>(tile.rows[m] + u * Cell::gates * W, planes, wide, weights.bias_hh + j, h_old, c_old, h_new, c_new);
               if (noisy) {
+                const int rank = task.begin + r, row = plan.row[rank], t = time_of(direction, plan.length[rank], step);
                 h_new = fma(zone<T>(direction, 0, row, t, j, H), h_old - h_new, h_new);
                 if (Cell::fields > 1) c_new = fma(zone<T>(direction, 1, row, t, j, H), c_old - c_new, c_new);
                 if (mask) store(read_next + r * wide + j, h_new * load(mask + static_cast<ptrdiff_t>(row) * H + j, H - j));
@@ -251,7 +265,7 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
                 store(c + r * wide + j, c_new);
                 if (saving) store(planes + Cell::planes * wide, c_new);
               }
-              store(at<T>(direction.output, row, t) + j, h_new, H - j);
+              store(step_output[r] + j, h_new, H - j);
             }
           }
         });
