@@ -135,7 +135,10 @@ class StandardCell(Cell):
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step: learned when the cell was made so, else zeros."""
-        learned = self._learned_sizes() if self.initialization.learn_state else {}
+        if not self.initialization.learn_state:
+            zeros = self.weight_ih.new_zeros
+            return self.state_type(*[zeros(batch_size, size) for size in self._state_sizes().values()])
+        learned = self._learned_sizes()
         fields = [
             getattr(self, f"initial_{field}").expand(batch_size, -1) if field in learned else self.weight_ih.new_zeros(batch_size, size)
             for field, size in self._state_sizes().items()
@@ -173,13 +176,15 @@ class StandardCell(Cell):
 
     def direction(self, x: Float[Tensor, "B T F"], state: Any = None, *, reset: Tensor | None = None, reverse: bool = False) -> Direction:
         """What a call of this cell brings to `run_directions`; noise is drawn anew. The arguments are those of `forward`."""
-        noise = draw_noise(
-            x,
-            self._zoned_sizes(),
-            recurrent_dropout=self.recurrent_dropout,
-            zoneout=self.zoneout,
-            training=self.training,
-        )
+        noise = None
+        if self.recurrent_dropout or self.zoneout:
+            noise = draw_noise(
+                x,
+                self._zoned_sizes(),
+                recurrent_dropout=self.recurrent_dropout,
+                zoneout=self.zoneout,
+                training=self.training,
+            )
         weight_hh = drop_weights(self.weight_hh, self.weight_dropout) if self.training else self.weight_hh
         start = self.initial_state(x.shape[0]) if state is None else state
         return Direction(start, self._weights(weight_hh), self._resets(reset), noise, reverse)

@@ -40,6 +40,10 @@ __all__ = [
 
 _FIELDS, _WEIGHTS = 4, 8
 """Fields of a state and weights of a direction that the extension reads, null where an operation has fewer."""
+_NO_OPTIONS = (0,) * (1 + _FIELDS + 1 + 2 * 3)
+"""Null for resets, their states, recurrent dropout and the shares of zoneout."""
+_NO_GRADIENTS = (0,) * (3 + _FIELDS + _WEIGHTS + 2 * _FIELDS)
+"""Null for what the backward pass alone is given."""
 
 
 class Arguments(NamedTuple):
@@ -117,14 +121,16 @@ def run_forward(given: Arguments, *, saving: bool, padded: bool = False) -> tupl
     last = x.new_empty((len(widths), batch_size, sizes.widest))
     width = saved_width(given.operation, sizes.units, x.dtype)
     saved = _room(x.dtype, directions, (batch_size * steps if padded else real_steps(given)) if saving else 0, width)
-    narrow = {number: x.new_empty((batch_size, width)) for number, width in enumerate(widths) if width < sizes.widest}
+    narrow: dict[int, Tensor] = {}
+    if sizes.units != sizes.outputs:
+        narrow = {number: x.new_empty((batch_size, width)) for number, width in enumerate(widths) if width < sizes.widest}
     ends = _planes(last, narrow)
     addresses = [
         (
             *each.inputs(),
             *(saved[number].data_ptr() if saving else 0, *_sequence(output, number * sizes.outputs)),
             *_filled(ends[each.fields()], _FIELDS),
-            *(0,) * (3 + _FIELDS + _WEIGHTS + 2 * _FIELDS),
+            *_NO_GRADIENTS,
         )
         for number, each in enumerate(_directions(given))
     ]
@@ -209,11 +215,16 @@ class _Direction(NamedTuple):
     def inputs(self) -> tuple[int, ...]:
         """Addresses of its inputs, in the order in which the extension reads them."""
         given, number = self
-        zones = [_sequence(zone) for zone in given.zones[self.mine(given.signature.zones)]]
-        return (
+        plain = (
             int(given.reverse[number]),
             *_addresses(given.weights[self.weights()], _WEIGHTS),
             *_addresses(given.states[self.fields()], _FIELDS),
+        )
+        if not (given.resets or given.dropouts or given.zones):
+            return *plain, *_NO_OPTIONS
+        zones = [_sequence(zone) for zone in given.zones[self.mine(given.signature.zones)]]
+        return (
+            *plain,
             *_addresses(given.resets[number : number + 1], 1),
             *_addresses(given.reset_states[self.fields()], _FIELDS),
             *_addresses(given.dropouts[number : number + 1], 1),
@@ -228,7 +239,9 @@ def _directions(given: Arguments) -> list[_Direction]:
 
 def _call(backward: bool, given: Arguments, sizes: Sizes, sequences: tuple[int, ...], directions: tuple[tuple[int, ...], ...]) -> None:
     assert _cpu is not None, UNAVAILABLE
-    rates = [rate for each in _directions(given) for rate in (*given.zone_rates[each.mine(given.signature.zones)], 0.0, 0.0)[:2]]
+    rates: list[float] = []
+    if given.zone_rates and not given.zones:
+        rates = [rate for each in _directions(given) for rate in (*given.zone_rates[each.mine(given.signature.zones)], 0.0, 0.0)[:2]]
     (_cpu.backward if backward else _cpu.forward)(
         given.operation,
         given.x.dtype == torch.float64,
@@ -236,7 +249,7 @@ def _call(backward: bool, given: Arguments, sizes: Sizes, sequences: tuple[int, 
         0 if given.lengths is None else given.lengths.data_ptr(),
         sequences,
         directions,
-        [] if given.zones else rates,
+        rates,
         torch.get_num_threads(),
     )
 
@@ -292,20 +305,23 @@ def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch
 def _prepared(given: Arguments, sizes: Sizes) -> Arguments:
     """Checked, and with every tensor laid out as the kernels read it."""
     _check(given, sizes)
-    return given._replace(
-        x=_dense(given.x),
-        lengths=None if given.lengths is None else given.lengths.to("cpu", torch.int64).contiguous(),
-        weights=_contiguous(given.weights),
-        states=_contiguous(given.states),
-        resets=_contiguous(given.resets),
-        reset_states=_contiguous(given.reset_states),
-        dropouts=_contiguous(given.dropouts),
-        zones=[_dense(zone) for zone in given.zones],
+    return Arguments(
+        given.operation,
+        _dense(given.x),
+        None if given.lengths is None else given.lengths.to("cpu", torch.int64).contiguous(),
+        _contiguous(given.weights),
+        _contiguous(given.states),
+        _contiguous(given.resets),
+        _contiguous(given.reset_states),
+        _contiguous(given.dropouts),
+        [_dense(zone) for zone in given.zones] if given.zones else given.zones,
+        given.zone_rates,
+        given.reverse,
     )
 
 
-def _contiguous(tensors: Sequence[Tensor]) -> list[Tensor]:
-    return [tensor.contiguous() for tensor in tensors]
+def _contiguous(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    return [tensor.contiguous() for tensor in tensors] if tensors else tensors
 
 
 def _dense(x: Tensor) -> Tensor:

@@ -29,8 +29,9 @@ _LISTS = ("weights", "states", "resets", "reset_states", "dropouts", "zones")
 
 def _run(*arguments: Any, padded: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     given, saving = Arguments(*arguments[:_COUNT]), arguments[_COUNT]
-    output, last, saved = run_forward(_widened(given), saving=saving, padded=padded)
-    return output.to(given.x.dtype), last.to(given.x.dtype), saved
+    wide = _widened(given)
+    output, last, saved = run_forward(wide, saving=saving, padded=padded)
+    return (output, last, saved) if wide is given else (output.to(given.x.dtype), last.to(given.x.dtype), saved)
 
 
 def _run_traced(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -175,7 +176,7 @@ def _computed(dtype: torch.dtype) -> torch.dtype:
 def _widened(given: Arguments) -> Arguments:
     """The call in a precision that the kernels compute in."""
     wide = _computed(given.x.dtype)
-    if given.x.dtype == wide:
+    if given.x.dtype is wide:
         return given
     lists: dict[str, Any] = {name: [each.to(wide) for each in getattr(given, name)] for name in _LISTS if name != "resets"}
     return given._replace(x=given.x.to(wide), **lists)

@@ -56,8 +56,8 @@ def run_directions(
     Returns:
         Outputs of the directions next to each other, and the state of each after the last step it read.
     """
-    chosen = {choose_backend(operation, backend, x, each.resets, each.noise) for each in directions}
-    if chosen == {"cpu"} and len({_options(each) for each in directions}) == 1 and x.shape[0] * x.shape[1]:
+    compiled = all([choose_backend(operation, backend, x, each.resets, each.noise) == "cpu" for each in directions])  # noqa: C419 - a list is faster
+    if compiled and (len(directions) == 1 or len({_options(each) for each in directions}) == 1) and x.shape[0] * x.shape[1]:
         for each in directions:
             check_input(x, each.state, each.weights.w_ih.shape[1], lengths, each.resets)
         return run_compiled(operation, x, directions, lengths)
@@ -104,7 +104,8 @@ def run_compiled(
         zones = _masks(operation, shares, [field.shape[1] for field in directions[0].state], x.shape[1], states[0])
         rates = []
     reset_states = _cast([field for each in resets for field in each.state], dtype)
-    x = x.to(dtype)
+    if x.dtype is not dtype:
+        x = x.to(dtype)
     # A graph that leaves Python is for inference; trained all the same, it computes once more what is not saved.
     exporting = torch.compiler.is_exporting()
     saving = torch.is_grad_enabled() and not exporting and any(each.requires_grad for each in (x, *weights, *states, *reset_states))
@@ -143,4 +144,4 @@ def _masks(operation: str, shares: Sequence[Tensor | float], widths: Sequence[in
 
 
 def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    return [each.to(dtype) for each in tensors]
+    return [each if each.dtype is dtype else each.to(dtype) for each in tensors]

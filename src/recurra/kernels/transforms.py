@@ -73,8 +73,7 @@ def transformable(
     def call(*arguments: Any) -> Any:
         if torch.compiler.is_compiling():
             return operator(*arguments)
-        structure = tuple([len(each) if _is_tensors(each) else _ALONE for each in arguments])
-        leaves = _flat(structure, arguments)
+        structure, leaves = _taken_apart(arguments)
         if torch._C._are_functorch_transforms_active():  # there is no public name
             return function.apply(structure, *leaves)
         if on_cpu is None or not _is_ordinary(leaves):
@@ -158,9 +157,17 @@ _PLAIN_KEYS.add(_keys(torch.empty(0, device="cpu")))
 transform of torch.func has left behind."""
 
 
-def _is_tensors(argument: Any) -> bool:
-    """Lists of tensors, also empty ones, are taken apart."""
-    return isinstance(argument, (list, tuple)) and (not argument or isinstance(argument[0], Tensor))
+def _taken_apart(arguments: Sequence[Any]) -> tuple[tuple[int, ...], list[Any]]:
+    """How long the lists of tensors among the arguments are, also empty ones, and all arguments with the tensors in their place."""
+    structure, leaves = [], []
+    for each in arguments:
+        if isinstance(each, (list, tuple)) and (not each or isinstance(each[0], Tensor)):
+            structure.append(len(each))
+            leaves.extend(each)
+        else:
+            structure.append(_ALONE)
+            leaves.append(each)
+    return tuple(structure), leaves
 
 
 def _flat(structure: Sequence[int], arguments: Sequence[Any]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +106,7 @@ class Stack(nn.Module):
         width = input_size
         for _ in range(layers):
             self.cells.extend(make(width, hidden_size) for _ in range(self.directions))
-            width = self.directions * int(self._cell(-1).output_size)
+            width = self.directions * int(self._cells()[-1].output_size)
         self.output_size = width
         self._refuse_idle_options(regularization)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers if layer_norm else 0))
@@ -134,7 +134,7 @@ class Stack(nn.Module):
 
     def initial_state(self, batch_size: int) -> tuple[Any, ...]:
         """One cell's state after the other, in the order of `cells`."""
-        return tuple(self._cell(number).initial_state(batch_size) for number in range(len(self.cells)))
+        return tuple([cell.initial_state(batch_size) for cell in self._cells()])
 
     def forward(
         self,
@@ -156,9 +156,10 @@ class Stack(nn.Module):
         Returns:
             The last layer's outputs, zero in the padding, and the state of every cell.
         """
-        state = self.initial_state(x.shape[0]) if state is None else state
-        if len(state) != len(self.cells):
-            raise ValueError(f"The state has {len(state)} parts and the stack {len(self.cells)} cells: use initial_state(batch_size).")
+        cells = self._cells()
+        state = [cell.initial_state(x.shape[0]) for cell in cells] if state is None else state
+        if len(state) != len(cells):
+            raise ValueError(f"The state has {len(state)} parts and the stack {len(cells)} cells: use initial_state(batch_size).")
         mask = None
         if lengths is not None:
             if values_are_known(lengths) and bool((lengths == x.shape[1]).all()):
@@ -168,34 +169,11 @@ class Stack(nn.Module):
         after: list[Any] = []
         for layer in range(self.layers):
             read = self.between_dropout(x) if layer else self.input_dropout(x)
-            output, last = self._read(layer, read, state, lengths, reset)
+            numbers = slice(layer * self.directions, (layer + 1) * self.directions)
+            output, last = _read(cells[numbers], read, state[numbers], lengths, reset)
             after.extend(last)
             x = self._combine(layer, x, output, mask)
         return x, tuple(after)
-
-    def _read(self, layer: int, x: Tensor, state: Any, lengths: Tensor | None, reset: Tensor | None) -> tuple[Tensor, list[Any]]:
-        """One layer's outputs, the directions side by side, and the state of each."""
-        numbers = range(layer * self.directions, (layer + 1) * self.directions)
-        wheres = [reset, None if reset is None else reversed_reset(reset)]
-        cells = [self._cell(number) for number in numbers]
-        first = cells[0]
-        # Who watches a cell (gradient flow does) is to see its own call; no bit changes by it.
-        watched = any(cell._forward_hooks or cell._forward_pre_hooks for cell in cells)
-        alike = all(type(cell) is type(first) for cell in cells)
-        if len(cells) > 1 and isinstance(first, StandardCell) and alike and not watched:
-            calls = [
-                cell.direction(x, state[number], reset=where, reverse=number != numbers[0])
-                for number, cell, where in zip(numbers, cells, wheres, strict=False)
-                if isinstance(cell, StandardCell)
-            ]
-            return run_directions(first.operation, type(first).recurrence, x, calls, lengths=lengths, backend=first.backend)
-        x = x.view_as(x)  # what the directions give it is added up before what other readers do, as in one call
-        results = [
-            cell(x, state[number], lengths=lengths, reset=where, reverse=number != numbers[0])
-            for number, cell, where in zip(numbers, cells, wheres, strict=False)
-        ]
-        outputs = [output for output, _ in results]
-        return (torch.cat(outputs, 2) if len(outputs) > 1 else outputs[0]), [last for _, last in results]
 
     def _combine(self, layer: int, x: Tensor, output: Tensor, mask: Tensor | None) -> Tensor:
         """The residual and the norm; zero in the padding."""
@@ -218,8 +196,7 @@ class Stack(nn.Module):
             BackendUnavailable: the backend named cannot run this call.
         """
         lines: dict[str, list[str]] = {}
-        for number in range(len(self.cells)):
-            cell = self._cell(number)
+        for number, cell in enumerate(self._cells()):
             layer, direction = divmod(number, self.directions)
             name = f"layer {layer}" + (" backward" if direction else " forward" if self.bidirectional else "")
             lines.setdefault(f"{type(cell).__name__} runs on {cell.explain_backend(x, reset=reset)}", []).append(name)
@@ -235,10 +212,33 @@ class Stack(nn.Module):
         way = ", norm" if kind == "norms" else "" if not self.bidirectional else (", forward", ", backward")[direction]
         return f"layer {layer + 1}{way}"
 
-    def _cell(self, number: int) -> Cell:
-        cell = self.cells[number]
-        assert isinstance(cell, Cell)
-        return cell
+    def _cells(self) -> list[Cell]:
+        return [cell for cell in self.cells if isinstance(cell, Cell)]
+
+
+def _read(cells: Sequence[Cell], x: Tensor, state: Sequence[Any], lengths: Tensor | None, reset: Tensor | None) -> tuple[Tensor, list[Any]]:
+    """One layer's outputs, the directions side by side, and the state of each."""
+    first = cells[0]
+    if len(cells) == 1:
+        output, last = first(x, state[0], lengths=lengths, reset=reset)
+        return output, [last]
+    wheres = [reset, None if reset is None else reversed_reset(reset)]
+    # Who watches a cell (gradient flow does) is to see its own call; no bit changes by it.
+    watched = any(cell._forward_hooks or cell._forward_pre_hooks for cell in cells)
+    alike = all(type(cell) is type(first) for cell in cells)
+    if isinstance(first, StandardCell) and alike and not watched:
+        calls = [
+            cell.direction(x, start, reset=where, reverse=cell is not first)
+            for cell, start, where in zip(cells, state, wheres, strict=True)
+            if isinstance(cell, StandardCell)
+        ]
+        return run_directions(first.operation, type(first).recurrence, x, calls, lengths=lengths, backend=first.backend)
+    x = x.view_as(x)  # what the directions give it is added up before what other readers do, as in one call
+    results = [
+        cell(x, start, lengths=lengths, reset=where, reverse=cell is not first)
+        for cell, start, where in zip(cells, state, wheres, strict=True)
+    ]
+    return torch.cat([output for output, _ in results], 2), [last for _, last in results]
 
 
 def _maker(
