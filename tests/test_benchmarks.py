@@ -318,9 +318,10 @@ def test_torch_has_no_layer_of_other_cells():
         OTHERS["torch"](case, make_data(case))
 
 
+@pytest.mark.parametrize("varied", [False, True])
 @pytest.mark.parametrize("variant", ["zoneout", "recurrent dropout"])
-def test_variants_stand_beside_the_plain_cell_and_the_loop(variant):
-    record = variants.measure_variant(variant, "gru", Shape(3, 4, 2, 2), backend="auto", effort=BRIEF)
+def test_variants_stand_beside_the_plain_cell_and_the_loop(variant, varied):
+    record = variants.measure_variant(variant, Case("gru", Shape(3, 4, 2, 2), varied=varied), backend="auto", effort=BRIEF)
     assert set(record.samples) == {"variant", "plain", "loop"}
     described = record.describe()
     assert described["regularization"] != {}
@@ -336,6 +337,16 @@ def test_normalized_loop_normalizes():
     with torch.no_grad():
         loop.from_x.weight *= 8.0
     torch.testing.assert_close(loop(x), before, rtol=0.0, atol=5 * 1e-5)
+
+
+def test_normalized_loop_stands_still_in_the_padding():
+    torch.manual_seed(0)
+    loop = variants.NormalizedLoop("gru", 3, 4)
+    x, mask = torch.randn(2, 5, 3), (torch.arange(5) < torch.tensor([3, 5])[:, None])[..., None]
+    output = loop(x, mask)
+    assert not output[0, 3:].any()
+    torch.testing.assert_close(output[0, :3], loop(x[:1, :3])[0])
+    torch.testing.assert_close(output[1], loop(x[1:])[0])
 
 
 def test_long_sequences_stand_beside_an_lstm():

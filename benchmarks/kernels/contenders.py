@@ -30,6 +30,7 @@ __all__ = [
     "make_layer",
     "make_stack",
     "ours",
+    "padding_of",
     "rival",
     "timed_call",
 ]
@@ -219,7 +220,7 @@ class Loop(nn.Module):
 
 def _loop(case: Case, data: Data) -> Layer:
     """The Python loop."""
-    loop, mask = Loop(case, data), _mask(data)
+    loop, mask = Loop(case, data), padding_of(data)
     return Layer(lambda x: loop(x, mask), list(loop.parameters()))
 
 
@@ -228,7 +229,7 @@ def _compiled(case: Case, data: Data) -> Layer:
     if case.shape.steps > MOST_COMPILED_STEPS:
         raise Unable(f"torch.compile unrolls the loop, for minutes beyond {MOST_COMPILED_STEPS} steps")
     torch._dynamo.reset()
-    loop, mask = Loop(case, data), _mask(data)
+    loop, mask = Loop(case, data), padding_of(data)
     compiled = torch.compile(loop, dynamic=False)
 
     def run(x: Tensor) -> Tensor:
@@ -241,7 +242,8 @@ def _compiled(case: Case, data: Data) -> Layer:
     return Layer(run, list(loop.parameters()))
 
 
-def _mask(data: Data) -> Tensor | None:
+def padding_of(data: Data) -> Tensor | None:
+    """(B, T, 1) true at real steps; None where there is no padding."""
     return None if data.lengths is None else (torch.arange(data.x.shape[1]) < data.lengths[:, None])[..., None]
 
 

@@ -1,7 +1,7 @@
 """What the variants of a cell cost: against the plain cell, and against the Python loop that a user would write.
 
 The loops are over torch's own single step with the noise added, and for layer normalization over torch's linear maps
-and norms. Lengths are full, the mode is training. Values of ours are compared with the reference; those of the loops are
+and norms. The mode is training. Values of ours are compared with the reference; those of the loops are
 not, as they draw their noise in another order.
 """
 
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.kernels.cases import Case, Data, Shape, Unable, make_data
-from benchmarks.kernels.contenders import OTHERS, Call, Layer, ours, timed_call
+from benchmarks.kernels.cases import GRID, Case, Data, Shape, Unable, make_data
+from benchmarks.kernels.contenders import OTHERS, Call, Layer, ours, padding_of, timed_call
 from benchmarks.kernels.gate import check, make_oracle, refuse
 from benchmarks.kernels.grid import pick
 from benchmarks.kernels.options import Effort, Options
@@ -26,8 +26,6 @@ from recurra.cells import CELLS
 from recurra.layers import Regularization
 
 __all__ = ["VARIANTS", "VariantRecord", "cell_named", "measure_variant", "run_variants"]
-
-SHAPES = (Shape(64, 50, 300, 128), Shape(64, 50, 300, 512), Shape(16, 200, 128, 256))
 
 RATE = 0.1
 """Of the noise; the time does not depend on it."""
@@ -61,39 +59,41 @@ class VariantRecord(NamedTuple):
         }
 
 
-def _zoneout(cell: str, shape: Shape) -> Case:
-    return Case(cell, shape, regularization=Regularization(zoneout=RATE))
+def _zoneout(plain: Case) -> Case:
+    return plain._replace(regularization=Regularization(zoneout=RATE))
 
 
-def _dropout(cell: str, shape: Shape) -> Case:
-    return Case(cell, shape, regularization=Regularization(recurrent=RATE))
+def _dropout(plain: Case) -> Case:
+    return plain._replace(regularization=Regularization(recurrent=RATE))
 
 
-def _normalized(cell: str, shape: Shape) -> Case:
-    return Case(cell_named(f"layernorm_{cell}", f"layer_norm_{cell}"), shape)
+def _normalized(plain: Case) -> Case:
+    return plain._replace(cell=cell_named(f"layernorm_{plain.cell}", f"layer_norm_{plain.cell}"))
 
 
-VARIANTS: dict[str, Callable[[str, Shape], Case]] = {
+VARIANTS: dict[str, Callable[[Case], Case]] = {
     "zoneout": _zoneout,
     "recurrent dropout": _dropout,
     "layer normalization": _normalized,
 }
-"""`(plain cell, shape) -> case`."""
+"""`plain case -> case`."""
 
 
 def run_variants(options: Options, report: Report) -> None:
     """Measure, print and write `variants.json`."""
     cells = pick("cell", {"lstm": "lstm", "gru": "gru"}, options.cells)
-    shapes = [Shape.parse(text) for text in options.shapes] or ((Shape(32, 30, 64, 64),) if options.quick else SHAPES)
+    shapes = [Shape.parse(text) for text in options.shapes] or ((Shape(32, 30, 64, 64),) if options.quick else GRID)
+    lengths = pick("lengths", {"full": False, "varied": True}, options.lengths)
     backend = options.backend[0] if options.backend else "auto"
     records, left_out = [], {}
-    for cell, shape, variant in itertools.product(cells, shapes, VARIANTS):
-        report.progress(f"{cell} {shape}, {variant}")
+    for cell, shape, varied, variant in itertools.product(cells, shapes, lengths, VARIANTS):
+        plain = Case(cell, shape, varied=varied)
+        report.progress(f"{plain}, {variant}")
         try:
-            records.append(measure_variant(variant, cell, shape, backend=backend, effort=options.effort))
+            records.append(measure_variant(variant, plain, backend=backend, effort=options.effort))
         except Unable as error:
             left_out[f"{cell}, {variant}"] = str(error)
-    heads = ["variant", "cell", "B,T,I,H", "variant", "plain", "variant / plain", "loop", "loop / variant"]
+    heads = ["variant", "cell", "B,T,I,H", "lengths", "variant", "plain", "variant / plain", "loop", "loop / variant"]
     report.print(table("Variants, training step: milliseconds", heads, [_row(record) for record in records]))
     for name, reason in left_out.items():
         report.print(f"Left out: {name}: {reason}")
@@ -105,14 +105,14 @@ def run_variants(options: Options, report: Report) -> None:
     report.write("variants", {"variants": [record.describe() for record in records], "left_out": left_out}, targets)
 
 
-def measure_variant(variant: str, cell: str, shape: Shape, *, backend: str, effort: Effort) -> VariantRecord:
+def measure_variant(variant: str, plain: Case, *, backend: str, effort: Effort) -> VariantRecord:
     """Check the variant and the plain cell, and time both beside the loop.
 
     Raises:
         RedGate: the variant's or the plain cell's values are wrong.
         Unable: there is no such variant, or the backend cannot run it.
     """
-    case, plain = VARIANTS[variant](cell, shape), Case(cell, shape)
+    case = VARIANTS[variant](plain)
     calls: dict[str, Call] = {}
     for name, chosen in (("variant", case), ("plain", plain)):
         data = make_data(chosen)
@@ -120,7 +120,7 @@ def measure_variant(variant: str, cell: str, shape: Shape, *, backend: str, effo
         refuse("recurra", oracle.case, check(ours(backend), oracle, training=True))
         calls[name] = timed_call(ours(backend)(chosen, data), data, training=True)
     data = make_data(plain)
-    loop = OTHERS["loop"](case, data) if case.noisy else _normalized_loop(cell, data)
+    loop = OTHERS["loop"](case, data) if case.noisy else _normalized_loop(plain, data)
     calls["loop"] = timed_call(loop, data, training=True)
     return VariantRecord(variant, case, interleave(calls, effort=effort, slow={"loop"}))
 
@@ -151,13 +151,14 @@ class NormalizedLoop(nn.Module):
         self.norm_x, self.norm_h = nn.LayerNorm(wide), nn.LayerNorm(wide)
         self.norm_c = nn.LayerNorm(hidden_size) if cell == "lstm" else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, I) -> (B, T, H)."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, T, I) -> (B, T, H); rows stand still where `mask` (B, T, 1) is false."""
         # The input's products and norms do not wait for the steps before, so they are taken together.
         read = self.norm_x(self.from_x(x)).unbind(1)
         h = c = x.new_zeros(len(x), self.hidden_size)
         outputs = []
-        for from_x in read:
+        for t, from_x in enumerate(read):
+            old = h, c
             from_h = self.norm_h(self.from_h(h))
             if self.norm_c is not None:
                 i, f, g, o = (from_x + from_h).chunk(4, 1)
@@ -167,13 +168,16 @@ class NormalizedLoop(nn.Module):
                 (r_x, z_x, n_x), (r_h, z_h, n_h) = from_x.chunk(3, 1), from_h.chunk(3, 1)
                 n = (n_x + (r_x + r_h).sigmoid() * n_h).tanh()
                 h = torch.lerp(n, h, (z_x + z_h).sigmoid())
+            if mask is not None:
+                h, c = (torch.where(mask[:, t], new, before) for new, before in zip((h, c), old, strict=True))
             outputs.append(h)
-        return torch.stack(outputs, 1)
+        output = torch.stack(outputs, 1)
+        return output if mask is None else output * mask
 
 
-def _normalized_loop(cell: str, data: Data) -> Layer:
-    loop = NormalizedLoop(cell, data.x.shape[2], data.gradient.shape[2])
-    return Layer(loop, list(loop.parameters()))
+def _normalized_loop(plain: Case, data: Data) -> Layer:
+    loop, mask = NormalizedLoop(plain.cell, plain.shape.input_size, plain.shape.hidden_size), padding_of(data)
+    return Layer(lambda x: loop(x, mask), list(loop.parameters()))
 
 
 def _row(record: VariantRecord) -> list[Any]:
@@ -182,6 +186,7 @@ def _row(record: VariantRecord) -> list[Any]:
         record.variant,
         record.case.cell,
         str(record.case.shape),
+        "varied" if record.case.varied else "full",
         milliseconds(seconds["variant"]),
         milliseconds(seconds["plain"]),
         times(record.ratio("variant", "plain")),

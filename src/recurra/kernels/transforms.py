@@ -159,7 +159,8 @@ transform of torch.func has left behind."""
 
 def _taken_apart(arguments: Sequence[Any]) -> tuple[tuple[int, ...], list[Any]]:
     """How long the lists of tensors among the arguments are, also empty ones, and all arguments with the tensors in their place."""
-    structure, leaves = [], []
+    structure: list[int] = []
+    leaves: list[Any] = []
     for each in arguments:
         if isinstance(each, (list, tuple)) and (not each or isinstance(each[0], Tensor)):
             structure.append(len(each))

@@ -157,7 +157,8 @@ class Stack(nn.Module):
             The last layer's outputs, zero in the padding, and the state of every cell.
         """
         cells = self._cells()
-        state = [cell.initial_state(x.shape[0]) for cell in cells] if state is None else state
+        if state is None:
+            state = tuple([cell.initial_state(x.shape[0]) for cell in cells])
         if len(state) != len(cells):
             raise ValueError(f"The state has {len(state)} parts and the stack {len(cells)} cells: use initial_state(batch_size).")
         mask = None
