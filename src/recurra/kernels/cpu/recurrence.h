@@ -36,6 +36,9 @@ struct Buffer {
   ~Buffer() { recurra::give(data, bytes); }
 };
 
+// Bytes of a panel that the nearest cache holds beside the rows of a tile.
+constexpr size_t near_cache = 40000;
+
 // Steps of rows in a chunk of input products: enough for the weights to be read from a near cache seldom.
 constexpr int chunk_rows = 192;
 
@@ -63,9 +66,18 @@ struct ForwardWeights {
 
 template <class T, class Cell>
 struct Sizes {
+  static constexpr int panel_wide = Cell::gates * Cell::units;  // vectors of a panel of recurrent weights
+  static_assert(panel_wide <= panel_vectors);
+
   int features, hidden, wide, vectors;  // F, H, padded H, vectors in padded H
+  int parts;                            // in which a panel of recurrent weights lies, one behind the other
   explicit Sizes(const Call& call)
-      : features(call.features), hidden(call.hidden), wide(padded<T>(call.hidden)), vectors(padded<T>(call.hidden) / width<T>) {}
+      : features(call.features), hidden(call.hidden), wide(padded<T>(call.hidden)), vectors(padded<T>(call.hidden) / width<T>), parts(1) {
+    // A tile of half the width has more rows, and so a panel beyond the nearest cache is read from the next one fewer times.
+    if (panel_wide == panel_vectors && hidden_panel() * sizeof(T) > near_cache)
+      for (int i = 0; i < call.task_count; ++i)
+        if (call.tasks[i].end - call.tasks[i].begin > tile_rows(panel_wide)) parts = 2;
+  }
   int x_planes_wide() const { return Cell::gates * wide; }
   int saved() const { return (Cell::planes + Cell::fields - 1) * wide; }
   int unit_panels() const { return (vectors + Cell::units - 1) / Cell::units; }
@@ -99,14 +111,14 @@ void pack_forward(const Sizes<T, Cell>& size, const Direction& direction, T* to,
     const T* w = static_cast<const T*>(direction.w_hh);
     const int number = item - panels;
     // Columns of the panel: for each of its units' vectors, the gates.
-    constexpr int N = Cell::gates * Cell::units;
-    static_assert(N <= panel_vectors);
-    pack_columns(hidden + size.hidden_panel() * number, 0, size.hidden, N, [&](int column) -> const T* {
-      const int vector = column / W;
-      const int unit = (number * Cell::units + vector / Cell::gates) * W + column % W;
-      const int row = weight_row(size, vector % Cell::gates, unit);
-      return row < 0 ? nullptr : w + static_cast<ptrdiff_t>(row) * size.hidden;
-    });
+    const int part_wide = size.panel_wide / size.parts;
+    for (int first = 0; first < size.panel_wide; first += part_wide)
+      pack_columns(hidden + size.hidden_panel() * number + static_cast<ptrdiff_t>(first) * W * size.hidden, 0, size.hidden, part_wide, [&](int column) -> const T* {
+        const int vector = first + column / W;
+        const int unit = (number * Cell::units + vector / Cell::gates) * W + column % W;
+        const int row = weight_row(size, vector % Cell::gates, unit);
+        return row < 0 ? nullptr : w + static_cast<ptrdiff_t>(row) * size.hidden;
+      });
   } else {
     const T *b_ih = static_cast<const T*>(direction.b_ih), *b_hh = static_cast<const T*>(direction.b_hh);
     T* bias_hh = bias + size.x_planes_wide();
@@ -170,6 +182,7 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
   if (noisy && direction.dropout) read = c + block, read_next = read + block;
   T* planes_here = scratch + 5 * block + pointers_size<T>(rows);
   const T* mask = static_cast<const T*>(direction.dropout);
+  const int part_wide = size.panel_wide / size.parts;
   Tile<T> tile;
   T* const fields[2] = {h, c};
   // Where the planes and the output of each row's step are.
@@ -232,7 +245,6 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
           if (direction.reset[static_cast<ptrdiff_t>(plan.row[rank]) * plan.steps + time_of(direction, plan.length[rank], step)])
             enter(rank, direction.reset_state, h + r * wide, c + r * wide, read + r * wide);
         }
-      constexpr int N = Cell::gates * Cell::units;
       for (int r = 0; r < n; ++r) {
         const int rank = task.begin + r;
         step_planes[r] = planes_of(step, r);
@@ -240,10 +252,14 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
       }
       for (int panel = 0; panel < size.unit_panels(); ++panel) {
         const T* weight = weights.hidden + size.hidden_panel() * panel;
-        for_tiles(n, tile_rows(N), [&](int first, int height) {
+        for_tiles(n, tile_rows(part_wide), [&](int first, int height) {
           const T* from[8];
+          T* to[8];
           for (int m = 0; m < height; ++m) from[m] = read + (first + m) * wide;
-          multiply_tile<T>(from, height, weight, N, H, nullptr, tile.rows);
+          for (int start = 0; start < size.panel_wide; start += part_wide) {
+            for (int m = 0; m < height; ++m) to[m] = tile.rows[m] + start * W;
+            multiply_tile<T>(from, height, weight + static_cast<ptrdiff_t>(start) * W * H, part_wide, H, nullptr, to);
+          }
           for (int m = 0; m < height; ++m) {
             const int r = first + m;
             for (int u = 0; u < Cell::units; ++u) {
