@@ -34,6 +34,7 @@ ELSEWHERE: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "text.lowercase": (False, "encoder", {}),
     "text.min_frequency": (90, "encoder", {}),
     "text.vocabulary_size": (5, "encoder", {}),
+    "embedding.start": ("cooccurrence", "weights", {}),
     "embedding.dropout": (0.6, "weights", {}),
     "encoder.cell": ("gru", "names", {}),
     "encoder.layers": (2, "names", {}),

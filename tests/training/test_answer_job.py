@@ -13,6 +13,7 @@ import torch
 
 import recurra
 from questions import SMALL, questions, squad
+from recurra.data.cooccurrence import cooccurrence_vectors
 from recurra.errors import EmptyData, OutputExists, SettingsError, TrainingInterrupted
 from recurra.model.answer.model import Answerer
 
@@ -152,6 +153,16 @@ def test_word_vectors_begin_the_embedding(tmp_path: Path) -> None:
     model = train(questions(40), text__vectors=str(tmp_path / "vectors.txt"), show=lines.append, training__epochs=1)
     assert model.settings.embedding.size == 3
     assert any("word vectors for" in line for line in lines)
+
+
+def test_counts_of_the_training_texts_begin_the_embedding() -> None:
+    frozen = {"optimizer__learning_rate": 1e-12, "optimizer__weight_decay": 0.0, "training__epochs": 1}
+    rows = questions(40)
+    model = train(rows, embedding__start="cooccurrence", data__validation_share=0.0, data__test_share=0.0, **frozen)
+    texts = model.encoder.numbers(dict.fromkeys([row[name] for name in ("question", "context") for row in rows]))
+    wanted = cooccurrence_vectors(texts, vocabulary=len(model.encoder.tokenizer), size=8)
+    weight = model.network.embedding.embedding.weight.detach()
+    torch.testing.assert_close(weight[2:], torch.from_numpy(wanted.matrix[2:]), rtol=0, atol=1e-6)  # a rate of 1e-12 moves nothing more
 
 
 def test_chinese_is_cut_into_characters() -> None:
