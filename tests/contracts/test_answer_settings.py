@@ -17,6 +17,7 @@ CHANGES: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "context": ("other context", "weights", {}),
     "span": ("elsewhere", "references", {}),
     "no_answer": ("cellar", "references", {}),
+    "hold_out": ("questions", "weights", {}),
     "cut": ("whitespace", "encoder", {}),
     "longest_answer": (2, "weights", {}),
     "window": (16, "windows", {"answer.longest_answer": 5}),

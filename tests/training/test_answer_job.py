@@ -13,9 +13,12 @@ import torch
 
 import recurra
 from questions import SMALL, questions, squad
+from recurra.config import AnswerSettings, load_settings
 from recurra.data.cooccurrence import cooccurrence_vectors
+from recurra.data.questions import read_questions
 from recurra.errors import EmptyData, OutputExists, SettingsError, TrainingInterrupted
 from recurra.model.answer.model import Answerer
+from recurra.training.answer.prepare import prepare
 
 
 def train(data: Any, **settings: Any) -> Answerer:
@@ -93,6 +96,23 @@ def test_questions_about_one_context_stay_together() -> None:
     assert all(count % 2 == 0 for count in parts["rows"].values())
     assert set(parts["overlap"].values()) == {0}
     assert 20 <= parts["rows"]["test"] <= 26
+
+
+def test_contexts_of_which_one_question_is_asked_stay_together() -> None:
+    def split(by: str) -> dict[str, set[str]]:
+        rows = questions(60)
+        given = {"train": read_questions([*rows, *({**row, "question": row["question"].upper()} for row in rows)], AnswerSettings())}
+        shares = {"data.validation_share": 0.2, "data.test_share": 0.2}
+        found = prepare(given, load_settings({**SMALL, **shares, "answer.hold_out": by})).questions
+        assert sum(map(len, found.values())) == 120
+        assert all(len(found[part]) >= 24 for part in found)
+        return {part: {each.question.lower() for each in some} for part, some in found.items()}
+
+    parts = split("questions")
+    assert not parts["train"] & (parts["validation"] | parts["test"])
+    assert not parts["validation"] & parts["test"]
+    by_context = split("contexts")
+    assert by_context["train"] & by_context["test"], "by context the same is asked in several parts"
 
 
 def test_held_out_files_and_what_they_share_with_the_training(tmp_path: Path) -> None:
