@@ -50,7 +50,8 @@ class AnswerSettings(Group):
     choose: Literal["probable", "overlap"] = "overlap"
     """probable: the most probable answer. overlap: the one that shares most tokens with all probable ones (the largest expected F1)."""
     threshold: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
-    """Probability that there is no answer from which on none is given; auto: the one with the largest F1 on the validation part."""
+    """Probability that there is no answer from which on none is given; auto: fitted on the validation part, so that an answer is expected to
+    bring more F1 than it costs."""
 
     @model_validator(mode="after")
     def _together(self) -> AnswerSettings:
