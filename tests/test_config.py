@@ -39,6 +39,8 @@ def test_settings_are_their_own_source() -> None:
         ({"encoder.hidden_size": "many"}, "valid integer"),
         ({"data.test_share": 0.95}, "leave no rows to train on"),
         ({"data": {"group": "a", "time": "b"}}, "cannot both decide the split"),
+        ({"embedding": {"start": "cooccurrence"}, "text": {"vectors": "glove.txt"}}, "text.vectors both say what vectors start from"),
+        ({"embedding": {"start": "cooccurrence"}, "transfer": {"model": "runs/a"}}, "transfer.model both say what vectors start from"),
         ({"head.class_weights": {"spam": -1}}, "greater than 0"),
         ({"embedding.character_ngrams": [5, 3]}, r"embedding.character_ngrams: .*write the shortest first, \[3, 5\]"),
         ({"embedding.character_ngrams": [0, 3]}, "greater than or equal to 1"),

@@ -61,6 +61,7 @@ CHANGES: dict[str, Change] = {
     "text.vectors": Change("VECTORS", "weights"),
     "embedding.size": Change(5),
     "embedding.init_range": Change(0.5),
+    "embedding.start": Change("cooccurrence"),
     "embedding.dropout": Change(0.0),
     "embedding.token_dropout": Change(0.5),
     "embedding.character_ngrams": Change([2, 3]),

@@ -14,6 +14,7 @@ from recurra.metrics.answers import (
     answerable,
     best_threshold,
     exact_match,
+    fitted_threshold,
     normalized_answer,
     overlap_f1,
 )
@@ -111,3 +112,47 @@ def test_no_other_threshold_is_better(rows: list[tuple[float, float, bool]]) -> 
     # 1 answers all questions, but for those whose probability of no answer is 1: nobody could be surer.
     best = max(value(threshold) for threshold in [0.0, 0.05, 0.2, 0.45, 0.7, 0.95, 1.0])
     assert value(chosen) >= best - 1e-12
+
+
+def test_a_fitted_threshold_lies_where_answers_begin_to_cost_more_than_they_bring() -> None:
+    draw = np.random.default_rng(0)
+    odds = draw.normal(size=20_000) * 2.0
+    nothing = 1.0 / (1.0 + np.exp(-odds))
+    known = draw.random(len(odds)) > nothing  # calibrated
+    overlap = np.full(len(odds), 0.25)
+    # Answering brings 0.25 (1 - p) and costs p: as much at p = 0.2.
+    assert fitted_threshold(nothing, overlap, known) == pytest.approx(0.2, abs=0.02)  # 20,000 questions: a standard error of 0.006
+    assert fitted_threshold(nothing, np.ones(len(odds)), known) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_fitted_threshold_is_steadier_than_the_best_one() -> None:
+    draw = np.random.default_rng(1)
+    found: dict[str, list[float]] = {"fitted": [], "best": []}
+    for _ in range(50):
+        nothing = 1.0 / (1.0 + np.exp(-draw.normal(size=300)))
+        known = draw.random(300) > nothing
+        for name, threshold in (("fitted", fitted_threshold), ("best", best_threshold)):
+            found[name].append(threshold(nothing, np.full(300, 0.5), known))
+    assert np.std(found["fitted"]) < np.std(found["best"]) / 1.5
+
+
+@pytest.mark.parametrize(
+    ("nothing", "overlap", "known", "wanted"),
+    [
+        ([0.2, 0.8], [1.0, 1.0], [True, True], 1.0),
+        ([0.2, 0.8], [0.0, 0.0], [False, False], 0.0),
+        ([0.2, 0.8], [0.0, 0.0], [True, False], 0.0),
+        ([0.8, 0.8, 0.1], [1.0, 1.0, 0.0], [True, True, False], 1.0),
+        ([0.8, 0.1, 0.1], [0.5, 0.0, 0.0], [True, False, False], 0.0),
+    ],
+)
+def test_a_fitted_threshold_where_one_side_is_missing_or_the_probabilities_are_wrong(
+    nothing: list[float], overlap: list[float], known: list[bool], wanted: float
+) -> None:
+    assert fitted_threshold(np.array(nothing), np.array(overlap), np.array(known)) == wanted
+
+
+def test_a_fitted_threshold_parts_what_is_certain() -> None:
+    nothing = np.array([0.0, 0.0, 1e-12, 1.0, 1.0])
+    threshold = fitted_threshold(nothing, np.ones(5), np.array([True, True, True, False, False]))
+    assert 0.1 < threshold < 0.9

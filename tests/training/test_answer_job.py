@@ -13,8 +13,12 @@ import torch
 
 import recurra
 from questions import SMALL, questions, squad
+from recurra.config import AnswerSettings, load_settings
+from recurra.data.cooccurrence import cooccurrence_vectors
+from recurra.data.questions import read_questions
 from recurra.errors import EmptyData, OutputExists, SettingsError, TrainingInterrupted
 from recurra.model.answer.model import Answerer
+from recurra.training.answer.prepare import prepare
 
 
 def train(data: Any, **settings: Any) -> Answerer:
@@ -94,6 +98,23 @@ def test_questions_about_one_context_stay_together() -> None:
     assert 20 <= parts["rows"]["test"] <= 26
 
 
+def test_contexts_of_which_one_question_is_asked_stay_together() -> None:
+    def split(by: str) -> dict[str, set[str]]:
+        rows = questions(60)
+        given = {"train": read_questions([*rows, *({**row, "question": row["question"].upper()} for row in rows)], AnswerSettings())}
+        shares = {"data.validation_share": 0.2, "data.test_share": 0.2}
+        found = prepare(given, load_settings({**SMALL, **shares, "answer.hold_out": by})).questions
+        assert sum(map(len, found.values())) == 120
+        assert all(len(found[part]) >= 24 for part in found)
+        return {part: {each.question.lower() for each in some} for part, some in found.items()}
+
+    parts = split("questions")
+    assert not parts["train"] & (parts["validation"] | parts["test"])
+    assert not parts["validation"] & parts["test"]
+    by_context = split("contexts")
+    assert by_context["train"] & by_context["test"], "by context the same is asked in several parts"
+
+
 def test_held_out_files_and_what_they_share_with_the_training(tmp_path: Path) -> None:
     lines: list[str] = []
     model = train(questions(60), validation=questions(20, seed=1), test=questions(60)[:10], show=lines.append)
@@ -152,6 +173,16 @@ def test_word_vectors_begin_the_embedding(tmp_path: Path) -> None:
     model = train(questions(40), text__vectors=str(tmp_path / "vectors.txt"), show=lines.append, training__epochs=1)
     assert model.settings.embedding.size == 3
     assert any("word vectors for" in line for line in lines)
+
+
+def test_counts_of_the_training_texts_begin_the_embedding() -> None:
+    frozen = {"optimizer__learning_rate": 1e-12, "optimizer__weight_decay": 0.0, "training__epochs": 1}
+    rows = questions(40)
+    model = train(rows, embedding__start="cooccurrence", data__validation_share=0.0, data__test_share=0.0, **frozen)
+    texts = model.encoder.numbers(dict.fromkeys([row[name] for name in ("question", "context") for row in rows]))
+    wanted = cooccurrence_vectors(texts, vocabulary=len(model.encoder.tokenizer), size=8)
+    weight = model.network.embedding.embedding.weight.detach()
+    torch.testing.assert_close(weight[2:], torch.from_numpy(wanted.matrix[2:]), rtol=0, atol=1e-6)  # a rate of 1e-12 moves nothing more
 
 
 def test_chinese_is_cut_into_characters() -> None:

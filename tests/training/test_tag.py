@@ -293,6 +293,7 @@ def test_a_token_is_spelt_with_its_case_whatever_the_vocabulary() -> None:
         ("tag.characters", "none"),
         ("tag.character_size", 3),
         ("tag.shape", False),
+        ("embedding.start", "cooccurrence"),
     ],
 )
 def test_every_setting_of_tagging_changes_the_weights(name: str, value: Any) -> None:

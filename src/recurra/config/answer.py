@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from recurra.config.group import Group, Positive, Text
 
-__all__ = ["ANSWER_DEFAULTS", "ANSWER_UNUSED", "AnswerSettings"]
+__all__ = ["ANSWER_DEFAULTS", "ANSWER_UNUSED", "AnswerSettings", "HoldOut"]
+
+HoldOut = Literal["contexts", "questions"]
 
 
 class AnswerSettings(Group):
@@ -24,6 +26,9 @@ class AnswerSettings(Group):
     no_answer: Text | None = None
     """What stands in the column of answers where the context has none. A missing or empty answer always means none. A context that
     ends with it is read without it."""
+    hold_out: HoldOut = "contexts"
+    """Which rows stay on one side of the split, where no files are given: all questions about one context, or all contexts of which one
+    question is asked. questions: for a model that will be asked others than it has learnt."""
     cut: Literal["auto", "whitespace", "word", "character"] = "auto"
     """How texts are cut into tokens, at whose edges answers begin and end: at blanks; words and single signs; every character that is no
     blank. auto: characters for mostly Chinese, Japanese, Korean or Thai contexts, else words."""
@@ -45,7 +50,8 @@ class AnswerSettings(Group):
     choose: Literal["probable", "overlap"] = "overlap"
     """probable: the most probable answer. overlap: the one that shares most tokens with all probable ones (the largest expected F1)."""
     threshold: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
-    """Probability that there is no answer from which on none is given; auto: the one with the largest F1 on the validation part."""
+    """Probability that there is no answer from which on none is given; auto: fitted on the validation part, so that an answer is expected to
+    bring more F1 than it costs."""
 
     @model_validator(mode="after")
     def _together(self) -> AnswerSettings:

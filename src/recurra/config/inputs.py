@@ -66,6 +66,9 @@ class EmbeddingSettings(Group):
     """Features of one token's vector; that of the file when word vectors are given."""
     init_range: Annotated[float, Field(gt=0.0)] = 0.05
     """Vectors start uniform in plus and minus this."""
+    start: Literal["random", "cooccurrence"] = "random"
+    """What the vectors of tokens start from. cooccurrence: how often tokens stand near each other in the training texts, learnt without
+    labels (Levy et al. 2015); for texts with few labels."""
     dropout: Probability = 0.4
     """Share of the features of an embedded step set to zero, drawn anew at each step."""
     token_dropout: Probability = 0.0

@@ -104,6 +104,7 @@ LANGUAGE_UNUSED = (
     "data.label_separator",
     "text.max_length",
     "text.vectors",
+    "embedding.start",
     "embedding.character_ngrams",
     "embedding.token_ngrams",
     "embedding.buckets",

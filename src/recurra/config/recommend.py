@@ -39,6 +39,7 @@ RECOMMEND_UNUSED = (
     "data.missing_targets",
     "data.ignore_labels",
     "data.label_separator",
+    "embedding.start",
     "embedding.character_ngrams",
     "embedding.token_ngrams",
     "embedding.buckets",

@@ -55,6 +55,9 @@ class Settings(Group):
             raise ValueError("data.validation_share and data.test_share leave no rows to train on: their sum must be under 1")
         if self.data.group and self.data.time:
             raise ValueError("data.group and data.time cannot both decide the split: give one of them")
+        if self.embedding.start != "random" and (self.text.vectors or self.transfer.model):
+            other = "text.vectors" if self.text.vectors else "transfer.model"
+            raise ValueError(f"embedding.start={self.embedding.start} and {other} both say what vectors start from: give one of them")
         if self.target is not None and self.several.targets:
             raise ValueError(
                 f"target ({self.target}) and several.targets ({', '.join(self.several.targets)}) both say what is predicted: give one of them"

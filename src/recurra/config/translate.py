@@ -89,6 +89,7 @@ TRANSLATE_UNUSED = (
     "data.ignore_labels",
     "data.label_separator",
     "text.vectors",
+    "embedding.start",
     "embedding.character_ngrams",
     "embedding.token_ngrams",
     "embedding.buckets",

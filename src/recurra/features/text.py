@@ -17,7 +17,7 @@ from recurra.config import ColumnType, EmbeddingSettings, Settings
 from recurra.data.batch import Sequence
 from recurra.data.store import Ragged
 from recurra.data.tokenize import Tokenizer
-from recurra.data.vectors import read_vectors
+from recurra.data.vectors import WordVectors, read_vectors
 from recurra.data.words import Cut, as_tokens
 from recurra.features.feature import Feature
 from recurra.features.spelling import CHARACTERS, SHAPES, spell
@@ -71,6 +71,12 @@ class TokenEmbedding(nn.Module):
         if spelling is not None:
             self.output_size += spelling.output_size
         self.dropout = StepDropout(settings.dropout)
+
+    def begin_with(self, vectors: WordVectors) -> None:
+        """Start the tokens that have a vector from it."""
+        weight = self.embedding.weight
+        with torch.no_grad():
+            weight[torch.from_numpy(vectors.found)] = torch.from_numpy(vectors.matrix[vectors.found]).to(weight)
 
     def forward(self, sequence: Sequence) -> Float[Tensor, "B T F"]:
         """The vectors of a batch's tokens; what stands in the padding means nothing."""
@@ -132,9 +138,7 @@ class TextFeature(Feature):
             The share of the vocabulary that the file has.
         """
         found = read_vectors(path, self.tokenizer.tokens)
-        weight = module.embedding.weight
-        with torch.no_grad():
-            weight[torch.from_numpy(found.found)] = torch.from_numpy(found.matrix[found.found]).to(weight)
+        module.begin_with(found)
         return found.coverage
 
     def describe(self) -> str:

@@ -127,6 +127,10 @@ class AnswerEncoder:
         tokens = [read.tokens(number) for number in range(len(contexts))]
         return Windows(inputs, np.array(numbers, np.int64), np.array(starts, np.int64), _ragged(spans, 2, np.int64), tokens, outside)
 
+    def numbers(self, texts: Iterable[str]) -> Ragged:
+        """The numbers of the tokens of each text, as a whole."""
+        return self.tokenizer.encode_tokens(cut_tokens(series(list(texts)), self.cut))
+
     def _starts(self, length: int) -> Sequence[int]:
         """Where windows begin: the last one is the first that reaches the end."""
         window, chosen = self.settings.window, self.settings.stride

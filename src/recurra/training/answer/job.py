@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from recurra.data.batch import Batch
+from recurra.data.cooccurrence import cooccurrence_vectors
 from recurra.data.questions import read_questions
 from recurra.data.vectors import read_vectors, vector_size
 from recurra.heads.span import SpanScores
@@ -67,10 +67,14 @@ class AnswerJob(Job[PreparedQuestions, AnswerNetwork]):
         network = AnswerNetwork(prepared.encoder.tokenizer, settings)
         if settings.text.vectors is not None:
             found = read_vectors(Path(settings.text.vectors), prepared.encoder.tokenizer.tokens)
-            weight = network.embedding.embedding.weight
-            with torch.no_grad():
-                weight[torch.from_numpy(found.found)] = torch.from_numpy(found.matrix[found.found]).to(weight)
+            network.embedding.begin_with(found)
             self.say(f"word vectors for {found.coverage:.1%} of the vocabulary")
+        if settings.embedding.start == "cooccurrence":
+            train = prepared.questions["train"]
+            texts = prepared.encoder.numbers(dict.fromkeys([*(each.question for each in train), *(each.context for each in train)]))
+            network.embedding.begin_with(
+                cooccurrence_vectors(texts, vocabulary=len(prepared.encoder.tokenizer), size=settings.embedding.size)
+            )
         self.say(f"model: {network.parameter_count:,} parameters; {network.explain_backend()}")
         return network
 

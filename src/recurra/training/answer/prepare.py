@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recurra.config import Settings
+from recurra.config.answer import HoldOut
 from recurra.data.cache import cache_key
 from recurra.data.questions import Question, Questions
 from recurra.errors import EmptyData
@@ -51,7 +52,8 @@ class PreparedQuestions:
 def prepare(given: Mapping[str, Questions], settings: Settings) -> PreparedQuestions:
     """Split, learn the vocabulary, encode.
 
-    Parts that are not given are shares of the training questions; all questions about one context are in one part.
+    Parts that are not given are shares of the training questions; all about one context are in one part, or all of the same words
+    (`answer.hold_out`).
 
     Args:
         given: questions by part; the training part at least.
@@ -62,9 +64,10 @@ def prepare(given: Mapping[str, Questions], settings: Settings) -> PreparedQuest
     """
     questions = {part: given[part].items for part in PARTS if part in given}
     shares = {"validation": settings.data.validation_share, "test": settings.data.test_share}
-    parts = _split(questions["train"], {part: share for part, share in shares.items() if part not in given}, settings.training.seed)
+    wanted = {part: share for part, share in shares.items() if part not in given}
+    parts = _split(questions["train"], wanted, by=settings.answer.hold_out, seed=settings.training.seed)
     questions = {part: found for part in PARTS if (found := {**questions, **parts}.get(part, []))}
-    _check(questions, shares, given)
+    _check(questions, shares, given, by=settings.answer.hold_out)
     train = questions["train"]
     encoder = AnswerEncoder.fit([each.question for each in train], [each.context for each in train], settings)
     windows = {
@@ -88,12 +91,12 @@ def prepare(given: Mapping[str, Questions], settings: Settings) -> PreparedQuest
     )
 
 
-def _split(questions: list[Question], shares: Mapping[str, float], seed: int) -> dict[str, list[Question]]:
-    """Contexts in a random order, cut by the share of the questions that they hold: test first, training last."""
-    contexts: dict[str, list[Question]] = {}
+def _split(questions: list[Question], shares: Mapping[str, float], *, by: HoldOut, seed: int) -> dict[str, list[Question]]:
+    """Contexts (or the words of questions) in a random order, cut by the share of the questions that they hold: test first, training last."""
+    alike: dict[str, list[Question]] = {}
     for each in questions:
-        contexts.setdefault(each.context, []).append(each)
-    groups = list(contexts.values())
+        alike.setdefault(_group(each, by), []).append(each)
+    groups = list(alike.values())
     order = np.random.default_rng(seed).permutation(len(groups)).tolist()
     parts: dict[str, list[Question]] = {part: [] for part in PARTS if part == "train" or shares.get(part)}
     wanted = {part: share * len(questions) for part, share in shares.items()}
@@ -103,12 +106,17 @@ def _split(questions: list[Question], shares: Mapping[str, float], seed: int) ->
     return parts
 
 
-def _check(questions: Mapping[str, list[Question]], shares: Mapping[str, float], given: Mapping[str, Questions]) -> None:
+def _group(question: Question, by: HoldOut) -> str:
+    """What questions that stay together have in common."""
+    return question.context if by == "contexts" else question.question.casefold()
+
+
+def _check(questions: Mapping[str, list[Question]], shares: Mapping[str, float], given: Mapping[str, Questions], *, by: HoldOut) -> None:
     for part in PARTS:
         if part not in questions and (part == "train" or part in given or shares[part]):
-            contexts = len({each.context for some in questions.values() for each in some})
+            groups = len({_group(each, by) for some in questions.values() for each in some})
             raise EmptyData(
-                f"The {part} part has no questions: {contexts} contexts are too few to hold any out. Give more, give files for the parts, "
+                f"The {part} part has no questions: {groups} different {by} are too few to hold any out. Give more, give files for the parts, "
                 "or set data.validation_share and data.test_share to 0."
             )
     if not any(each.answers for each in questions["train"]):

@@ -12,7 +12,7 @@ import numpy as np
 from recurra.evaluation.answer.baselines import AnswerBaseline, answer_baselines
 from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.report import AnswerExample, AnswerResults, ColumnSummary, DataSummary, Report
-from recurra.metrics.answers import answer_metrics, answer_scores, answerable, best_threshold
+from recurra.metrics.answers import answer_metrics, answer_scores, answerable, fitted_threshold
 from recurra.metrics.intervals import bootstrap
 from recurra.model.answer.choosing import Ranking, rank
 from recurra.model.answer.model import Answer, Answerer
@@ -49,10 +49,10 @@ class MeasuredAnswers:
 
 
 def validation_figures(prepared: PreparedQuestions, network: AnswerNetwork, candidates: np.ndarray) -> dict[str, float]:  # noqa: ARG001
-    """F1 and exact match of the validation part, with the threshold that is best there where none is set."""
+    """F1 and exact match of the validation part, with the threshold that is fitted there where none is set."""
     chosen = prepared.settings.answer
     rankings = rank(candidates, prepared.windows["validation"], chosen.choose)
-    threshold = _best(rankings, prepared, "validation") if chosen.threshold == "auto" else chosen.threshold
+    threshold = _fitted(rankings, prepared, "validation") if chosen.threshold == "auto" else chosen.threshold
     questions = prepared.questions["validation"]
     texts = _texts(rankings, prepared, "validation")
     answers = ["" if ranking.nothing >= threshold else text for ranking, text in zip(rankings, texts, strict=True)]
@@ -61,13 +61,13 @@ def validation_figures(prepared: PreparedQuestions, network: AnswerNetwork, cand
 
 
 def choose_threshold(model: Answerer, prepared: PreparedQuestions) -> float:
-    """The probability of no answer from which on none is given: as set, or best on the validation part; a half without one."""
+    """The probability of no answer from which on none is given: as set, or fitted on the validation part; a half without one."""
     chosen = model.settings.answer
     if chosen.threshold != "auto":
         return chosen.threshold
     if "validation" not in prepared.windows:
         return 0.5
-    return _best(_rankings(model, prepared, "validation"), prepared, "validation")
+    return _fitted(_rankings(model, prepared, "validation"), prepared, "validation")
 
 
 def _rankings(model: Answerer, prepared: PreparedQuestions, part: str) -> list[Ranking]:
@@ -75,13 +75,13 @@ def _rankings(model: Answerer, prepared: PreparedQuestions, part: str) -> list[R
     return rank(run_windows(model.network, windows, model.settings.training), windows, model.settings.answer.choose)
 
 
-def _best(rankings: list[Ranking], prepared: PreparedQuestions, part: str) -> float:
+def _fitted(rankings: list[Ranking], prepared: PreparedQuestions, part: str) -> float:
     references = [each.texts for each in prepared.questions[part]]
     known = answerable(references)
     if known.all() and not any(not each.answers for each in prepared.questions["train"]):
         return 1.0  # nobody ever asks what has no answer
     overlap = answer_scores(_texts(rankings, prepared, part), references, characters=prepared.encoder.cut == "character")[1]
-    return best_threshold(np.array([ranking.nothing for ranking in rankings]), overlap, known)
+    return fitted_threshold(np.array([ranking.nothing for ranking in rankings]), overlap, known)
 
 
 def _texts(rankings: list[Ranking], prepared: PreparedQuestions, part: str) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from recurra.config import Settings
 from recurra.data.batch import Batch
+from recurra.data.cooccurrence import cooccurrence_vectors
 from recurra.data.store import join_rows, take_rows
 from recurra.data.vectors import vector_size
 from recurra.errors import SettingsError
@@ -23,7 +24,7 @@ from recurra.training.job import Job
 from recurra.training.layer_groups import LayerGroups
 from recurra.training.output import WORK
 from recurra.training.seeds import seed_everything
-from recurra.training.tables.loaders import loaders
+from recurra.training.tables.loaders import loaders, train_rows
 from recurra.training.tables.plan import Plan, make_plan
 from recurra.training.tables.prepare import Prepared, prepare
 from recurra.training.tables.results import fill_run, measure, table_report
@@ -87,6 +88,13 @@ class TableJob(Job[Prepared, Network]):
                     assert isinstance(module, TokenEmbedding)
                     share = feature.load_vectors(module, Path(settings.text.vectors))
                     self.say(f"{feature.name}: word vectors for {share:.1%} of the vocabulary")
+        if settings.embedding.start == "cooccurrence":
+            rows = train_rows(prepared)
+            for feature in prepared.features:
+                if isinstance(feature, TextFeature):
+                    module, texts = network.embedding_of(feature.name), prepared.inputs[feature.name].take(rows)
+                    assert isinstance(module, TokenEmbedding)
+                    module.begin_with(cooccurrence_vectors(texts, vocabulary=len(feature.tokenizer), size=settings.embedding.size))
         self.say(f"model: {network.parameter_count:,} parameters; {network.explain_backend()}")
         return network
 

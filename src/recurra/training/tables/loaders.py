@@ -14,7 +14,7 @@ from recurra.training.devices import process_rank
 from recurra.training.rows import UNLABELLED
 from recurra.training.tables.prepare import Prepared
 
-__all__ = ["loaders", "train_buckets"]
+__all__ = ["loaders", "train_buckets", "train_rows"]
 
 
 def train_rows(prepared: Prepared) -> np.ndarray:
