@@ -87,9 +87,9 @@ class TrainedModel(ABC):
         Raises:
             SettingsError: a model can take no part in a dialogue.
         """
-        from recurra.model.conversation import LEAST, Conversation
+        from recurra.model.conversation import Conversation
 
-        return Conversation([self, *others], answers=answers, least=LEAST if least is None else least)
+        return Conversation([self, *others], answers=answers, least=least)
 
     def flat_metrics(self) -> dict[str, float]:
         """All figures of the training's `run.json` in one flat dictionary: `test.accuracy`, `validation.accuracy`, ..."""
