@@ -135,6 +135,10 @@ def test_known_answers_come_first(models: tuple[Any, Any]) -> None:
     dialogue = models[1].chat(models[0], answers={"card": "Call 0800."})
     assert dialogue.say("my card is gone").text == "Call 0800."
     assert dialogue.say("hello").source in {"reply", "hand over"}
+    unsure = models[1].chat(answers={"card": "Call 0800."}, least=1.0).say("my card is gone")
+    assert (unsure.source, unsure.labels["intent"][0]) == ("hand over", "card")
+    assert unsure.probability < 1
+    assert "card is not sure enough" in unsure.reason
     alone = models[1].chat(answers={"card": "Call 0800."})
     assert alone.say("my money is here").source == "hand over"
     assert models[1].chat().say("my card is here").text is None
@@ -148,7 +152,7 @@ def test_what_cannot_take_part_is_told(models: tuple[Any, Any]) -> None:
     with pytest.raises(SettingsError, match="a probability lies"):
         Conversation([models[0]], least=1.5)
     for given in ({"least": 0.5}, {"history": 3}):
-        with pytest.raises(SettingsError, match="none of the models writes any"):
+        with pytest.raises(SettingsError, match="None of the models writes replies"):
             Conversation([models[1]], **given)
     two = recurra.train([{**row, "more": 1.0} for row in ASKED], target="intent", settings={**TINY, "training.epochs": 1})
     with pytest.raises(SettingsError, match="one input, of text"):

@@ -41,7 +41,7 @@ def chat(
     history
         Utterances that a reply is written to; 10 when not given. As in the pairs that the model was trained on.
     least
-        Probability a token under which a reply is not given but the dialogue handed over; 0.3 when not given.
+        Probability under which the dialogue is handed over: of a label that has an answer, or a token of a reply; 0.3 when not given.
     hand_over
         What is answered when unsure.
     show

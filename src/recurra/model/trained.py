@@ -82,7 +82,7 @@ class TrainedModel(ABC):
         Args:
             others: further models that take part: of replies one at most, of intents and slots any number.
             answers: what is answered to a label, by label.
-            least: probability a token under which a reply is not given; see `recurra.model.conversation`.
+            least: probability of a label or, a token, of a reply under which nothing is answered; see `recurra.model.conversation`.
 
         Raises:
             SettingsError: a model can take no part in a dialogue.
