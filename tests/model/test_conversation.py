@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from jobs import SMALL
 from recurra.cli import main
 from recurra.data.dialogues import Dialogue, pairs
 from recurra.errors import DataError, SettingsError
-from recurra.model.conversation import HAND_OVER, Conversation
+from recurra.model.conversation import HAND_OVER, Answer, Conversation
 
 TALK = {
     "hello": "good morning",
@@ -104,6 +106,23 @@ def dialogue_answer(models: tuple[Any, Any]) -> str:
     return text
 
 
+def test_the_oldest_utterances_are_left_out_where_all_are_too_long(models: tuple[Any, Any]) -> None:
+    """Of a text that is too long the beginning is read: after a long utterance the last one would never be."""
+    writer, seen = models[0], []
+    original = type(writer).translate
+    long = "money is late " * 600
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(writer), "translate", lambda self, texts, **given: seen.extend(texts) or original(self, texts, **given))
+        dialogue = Conversation([writer], least=0.0)
+        for said in (long, "hello", "thank you"):
+            dialogue.say(said)
+    assert seen[0] == long.strip()
+    assert seen[1].endswith("<|> hello")
+    assert len(seen[1].split()) < 600
+    assert seen[2].endswith("<|> thank you")
+    assert seen[2].startswith(f"{dialogue.utterances[1]} <|> hello")
+
+
 def test_what_is_not_sure_enough_is_not_said(models: tuple[Any, Any]) -> None:
     assert Conversation([models[0]], least=1.0).say("hello").source == "hand over"
     assert Conversation([models[0]], least=0.0).say("xyzzy qqq").source in {"reply", "hand over"}
@@ -116,6 +135,10 @@ def test_known_answers_come_first(models: tuple[Any, Any]) -> None:
     dialogue = models[1].chat(models[0], answers={"card": "Call 0800."})
     assert dialogue.say("my card is gone").text == "Call 0800."
     assert dialogue.say("hello").source in {"reply", "hand over"}
+    unsure = models[1].chat(answers={"card": "Call 0800."}, least=1.0).say("my card is gone")
+    assert (unsure.source, unsure.labels["intent"][0]) == ("hand over", "card")
+    assert unsure.probability < 1
+    assert "card is not sure enough" in unsure.reason
     alone = models[1].chat(answers={"card": "Call 0800."})
     assert alone.say("my money is here").source == "hand over"
     assert models[1].chat().say("my card is here").text is None
@@ -128,6 +151,9 @@ def test_what_cannot_take_part_is_told(models: tuple[Any, Any]) -> None:
         models[1].chat(answers={"cart": "x"})
     with pytest.raises(SettingsError, match="a probability lies"):
         Conversation([models[0]], least=1.5)
+    for given in ({"least": 0.5}, {"history": 3}):
+        with pytest.raises(SettingsError, match="None of the models writes replies"):
+            Conversation([models[1]], **given)
     two = recurra.train([{**row, "more": 1.0} for row in ASKED], target="intent", settings={**TINY, "training.epochs": 1})
     with pytest.raises(SettingsError, match="one input, of text"):
         two.chat()
@@ -156,6 +182,55 @@ def test_lines_of_standard_input_are_answered(folders: Path, monkeypatch: pytest
     found = json.loads(line)
     assert (found["answer"], found["source"], found["labels"]["intent"]["label"]) == ("Wait.", "hand over", "oos")
     assert talk(paths, "", monkeypatch, capsys) == ""
+
+
+class Terminal(io.StringIO):
+    """Standard input where a person sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self, size: int | None = -1, /) -> str:
+        line = super().readline(-1 if size is None else size)
+        if line == "^C\n":
+            raise KeyboardInterrupt
+        return line
+
+
+def test_a_person_sees_where_to_write(folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for end, status in (("", 0), ("^C\n", 130)):
+        monkeypatch.setattr("sys.stdin", Terminal(f"\nmy card is lost\n\n{end}"))
+        with pytest.raises(SystemExit) as ended:
+            main(["chat", str(folders / "understand")])
+        assert ended.value.code == status
+        out, told = capsys.readouterr()
+        assert out.startswith("  intent: card (")
+        guide, *rest = told.splitlines()
+        assert "an empty line begins anew" in guide
+        assert rest == ["> > > A new dialogue.", "> ", *(["interrupted"] if status else [])]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(folders: Path) -> None:
+    command = [sys.executable, "-m", "recurra", "chat", str(folders / "understand")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    process.stdin.write("my card is lost\n")
+    process.stdin.flush()
+    assert process.stdout.readline().startswith("  intent: card (")
+    process.stdout.close()
+    process.stdin.write("my money is late\n" * 2)
+    process.stdin.close()
+    assert process.wait(timeout=300) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_a_number_has_no_probability() -> None:
+    from recurra.cli.chat import _as_text
+
+    assert _as_text(Answer(None, "none", labels={"price": (12.345, math.nan)}), show=True) == "  price: 12.35\n"
 
 
 def test_answers_come_from_a_file(

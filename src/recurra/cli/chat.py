@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ def chat(
     history
         Utterances that a reply is written to; 10 when not given. As in the pairs that the model was trained on.
     least
-        Probability a token under which a reply is not given but the dialogue handed over; 0.3 when not given.
+        Probability under which the dialogue is handed over: of a label that has an answer, or a token of a reply; 0.3 when not given.
     hand_over
         What is answered when unsure.
     show
@@ -48,25 +49,28 @@ def chat(
     json_
         Print a JSON object an answer.
     """
-    from recurra.data.dialogues import HISTORY
-    from recurra.model.conversation import HAND_OVER, LEAST, Conversation
+    from recurra.cli.output import while_read
+    from recurra.model.conversation import HAND_OVER, Conversation
     from recurra.model.load import load
 
     dialogue = Conversation(
         [load(path) for path in (model, *more)],
         answers=None if answers is None else _read_answers(answers),
-        history=HISTORY if history is None else history,
-        least=LEAST if least is None else least,
+        history=history,
+        least=least,
         hand_over=HAND_OVER if hand_over is None else hand_over,
     )
     interactive = sys.stdin.isatty() and not json_
-    for line in _lines(interactive):
-        if not line.strip():
-            dialogue.reset()
-            continue
-        answer = dialogue.say(line.strip())
-        sys.stdout.write(_as_json(line.strip(), answer) if json_ else _as_text(answer, show))
-        sys.stdout.flush()
+    with while_read():
+        for line in _lines(interactive):
+            if not line.strip():
+                if interactive and dialogue.utterances:
+                    sys.stderr.write("A new dialogue.\n")
+                dialogue.reset()
+                continue
+            answer = dialogue.say(line.strip())
+            sys.stdout.write(_as_json(line.strip(), answer) if json_ else _as_text(answer, show))
+            sys.stdout.flush()
 
 
 def _lines(interactive: bool) -> Iterator[str]:
@@ -77,7 +81,12 @@ def _lines(interactive: bool) -> Iterator[str]:
         if interactive:
             sys.stderr.write("> ")
             sys.stderr.flush()
-        line = sys.stdin.readline()
+        line = ""
+        try:
+            line = sys.stdin.readline()
+        finally:
+            if interactive and not line:  # Ctrl-D and Ctrl-C leave the cursor behind the sign
+                sys.stderr.write("\n")
         if not line:
             return
         yield line
@@ -86,10 +95,15 @@ def _lines(interactive: bool) -> Iterator[str]:
 def _as_text(answer: Answer, show: bool) -> str:
     lines = []
     if show:
-        lines += [f"  {column}: {label} ({probability:.2f})" for column, (label, probability) in answer.labels.items()]
+        lines += [f"  {column}: {_sure(label, probability)}" for column, (label, probability) in answer.labels.items()]
         lines += [f"  {span['label']}: {span['text']} ({span['probability']:.2f})" for spans in answer.spans.values() for span in spans]
         lines += [f"  handed over: {answer.reason}"] if answer.reason else []
     return "".join(f"{line}\n" for line in [*lines, *([answer.text] if answer.text is not None else [])])
+
+
+def _sure(label: Any, probability: float) -> str:
+    """A label with its probability; a number that was predicted has none."""
+    return f"{label:.4g}" if math.isnan(probability) else f"{label} ({probability:.2f})"
 
 
 def _as_json(utterance: str, answer: Answer) -> str:

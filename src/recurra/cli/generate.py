@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -51,6 +50,7 @@ def generate(
     seed
         Of the draws: the same one writes the same text. A new text each time when not given.
     """
+    from recurra.cli.output import while_read
     from recurra.errors import SettingsError
     from recurra.model.language.model import LanguageModel
     from recurra.model.load import load
@@ -77,7 +77,8 @@ def generate(
         beam=beam,
         seed=seed,
     )
-    _write(prompt, pieces)
+    with while_read():
+        _write(prompt, pieces)
 
 
 def _write(prompt: str, pieces: Iterator[str]) -> None:
@@ -93,6 +94,3 @@ def _write(prompt: str, pieces: Iterator[str]) -> None:
         sys.stdout.write("\n")
         sys.stdout.flush()
         raise
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; what is still buffered goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

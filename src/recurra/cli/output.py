@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from recurra.model.model import Prediction
 
-__all__ = ["write_predictions"]
+__all__ = ["while_read", "write_predictions"]
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 LINES = {".jsonl", ".ndjson"}
@@ -49,7 +49,7 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
     left_out = 0
     header = True
     try:
-        with _opened(output) as file:
+        with while_read(), _opened(output) as file:
             for part in parts:
                 for bad in part.bad_rows[: max(0, SHOWN - left_out)]:
                     print(f"left out: {bad.source}:{bad.line}: {bad.reason}", file=sys.stderr)  # noqa: T201
@@ -64,15 +64,22 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
                         else _flat(frame).write_csv(None, separator=SEPARATORS[suffix], include_header=header)
                     )
                     header = False
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; what is still buffered goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise DataError(
             f"The predictions cannot be written to {str(output)!r}: {error.strerror or error}. Free some space or choose another file."
         ) from error
     if left_out:
         print(f"{left_out:,} rows were left out.", file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def while_read() -> Iterator[None]:
+    """What is written to standard output herein ends without an error where its reader (head, less) has seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        # What is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def beside(inputs: pl.DataFrame, outputs: pl.DataFrame) -> pl.DataFrame:

@@ -24,7 +24,7 @@ __all__ = ["HAND_OVER", "LEAST", "Answer", "Conversation"]
 HAND_OVER = "I am not sure about that. Let me hand you over to a colleague."
 """What is answered when no answer is sure enough, where nothing else is said."""
 LEAST = 0.3
-"""Probability of a token, as the geometric mean over a reply, under which the reply is not given."""
+"""Probability under which nothing is answered: of the label that has an answer, or of a token of a reply (geometric mean)."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,22 @@ class Conversation:
 
     An utterance is first understood: every model of labels or tags reads it, and one that says that it is out of scope hands the
     dialogue over. Then it is answered: with what is known for a label, or else with the reply that the model of replies writes to the
-    history, where that is sure enough; else the dialogue is handed over.
+    history. Where that is not sure enough, the dialogue is handed over.
 
     Args:
         models: a model of replies (`Translator`) at most, and models of an utterance (`Model`) with one input of text or tokens.
         answers: what is answered to a label, by label.
-        history: utterances that a reply is written to, the last ones; as in the pairs that it was trained on.
-        least: probability under which a reply is not given; see `LEAST`. 0 gives every reply.
+        history: utterances that a reply is written to, the last ones, as in the pairs that it was trained on; `HISTORY` when not
+            given. Fewer where all of them together are longer than the model reads (`text.max_length`).
+        least: probability under which nothing is answered, see `LEAST`, which is taken when not given. 0 answers always.
         hand_over: what is answered when unsure.
 
     Attributes:
         utterances: all that was said, both sides, in order.
 
     Raises:
-        SettingsError: a model can take no part in a dialogue, two write replies, or an answer is for no label of the models.
+        SettingsError: a model can take no part in a dialogue, two write replies, an answer is for no label of the models, or
+            `history` or `least` is given where it has no effect.
     """
 
     def __init__(
@@ -74,8 +76,8 @@ class Conversation:
         models: Sequence[TrainedModel],
         *,
         answers: Mapping[str, str] | None = None,
-        history: int = HISTORY,
-        least: float = LEAST,
+        history: int | None = None,
+        least: float | None = None,
         hand_over: str = HAND_OVER,
     ) -> None:
         writers = [model for model in models if isinstance(model, Translator)]
@@ -84,6 +86,12 @@ class Conversation:
             _check(model)
         if len(writers) > 1:
             raise SettingsError("Two of the models write replies: one of them can take part in a dialogue.")
+        if not writers and (history is not None or (least is not None and not answers)):
+            raise SettingsError(
+                "None of the models writes replies, and history is for these, least for these and for answers by label: leave them out, or "
+                "add a model of replies or answers."
+            )
+        history, least = HISTORY if history is None else history, LEAST if least is None else least
         if history < 1 or not 0.0 <= least <= 1.0:
             raise SettingsError(
                 f"history is {history} and least {least}: a history has one utterance or more, a probability lies in 0 to 1."
@@ -121,20 +129,35 @@ class Conversation:
             return Answer(self._hand_over, "hand over", outside, **understood)
         for label, probability in labels.values():
             if str(label) in self._answers:
+                if probability < self._least:
+                    reason = f"{label} is not sure enough: {probability:.2f}, less than {self._least:.2f}"
+                    return Answer(self._hand_over, "hand over", reason, probability, **understood)
                 return Answer(self._answers[str(label)], "answer", probability=probability, **understood)
         if self._writer is None:
             if self._answers:
                 return Answer(self._hand_over, "hand over", "nothing is known to answer to these labels", **understood)
             return Answer(None, "none", **understood)
-        [written] = self._writer.translate([history_text(self.utterances, self._most)])
+        [written] = self._writer.translate([self._history(self._writer)])
         # The mean over the tokens, whatever the search divided by: the end is one of them.
-        tokens = len(self._writer.codec.encode_rows(pl.Series([written.text])).values) + int(written.ended)
+        tokens = _tokens(self._writer, written.text) + int(written.ended)
         probability = math.exp(written.log_probability / max(tokens, 1))
         if not written.text or probability < self._least:
             few = f"the reply is not sure enough: {probability:.2f} a token, less than {self._least:.2f}"
             reason = few if written.text else "the model of replies writes nothing to it"
             return Answer(self._hand_over, "hand over", reason, probability, **understood)
         return Answer(written.text, "reply", probability=probability, **understood)
+
+    def _history(self, writer: Translator) -> str:
+        """What a reply is written to: where it is longer than the model reads, the oldest utterances are left out, not the last one."""
+        for most in range(min(self._most, len(self.utterances)), 1, -1):
+            text = history_text(self.utterances, most)
+            if _tokens(writer, text) <= writer.settings.text.max_length:
+                return text
+        return history_text(self.utterances, 1)
+
+
+def _tokens(writer: Translator, text: str) -> int:
+    return len(writer.codec.encode_rows(pl.Series([text])).values)
 
 
 def _check(model: TrainedModel) -> None:

@@ -82,14 +82,14 @@ class TrainedModel(ABC):
         Args:
             others: further models that take part: of replies one at most, of intents and slots any number.
             answers: what is answered to a label, by label.
-            least: probability a token under which a reply is not given; see `recurra.model.conversation`.
+            least: probability of a label or, a token, of a reply under which nothing is answered; see `recurra.model.conversation`.
 
         Raises:
             SettingsError: a model can take no part in a dialogue.
         """
-        from recurra.model.conversation import LEAST, Conversation
+        from recurra.model.conversation import Conversation
 
-        return Conversation([self, *others], answers=answers, least=LEAST if least is None else least)
+        return Conversation([self, *others], answers=answers, least=least)
 
     def flat_metrics(self) -> dict[str, float]:
         """All figures of the training's `run.json` in one flat dictionary: `test.accuracy`, `validation.accuracy`, ..."""
