@@ -13,7 +13,7 @@ import recurra
 from jobs import rows, train
 from recurra.errors import SettingsError
 from recurra.model.model import Model
-from recurra.training.tables.linear import choose_factors
+from recurra.training.tables.linear import choose_factors, some_rows
 
 TEXT: dict[str, Any] = {"data.columns": ["text"], "training.epochs": 1, "embedding.token_ngrams": 1}
 """One text, and a network that has hardly begun to learn: the linear model has to help."""
@@ -33,6 +33,7 @@ def test_it_helps_and_the_run_says_what_each_of_both_is_alone(model: Model) -> N
     assert alone["linear_alone"] > alone["network_alone"]
     assert "tfidf_linear" in run["baselines"]
     assert "linear model" in run["timings"]
+    assert f"A linear model on {len(model.network.linear.keys)} n-grams" in model.card()
 
 
 def test_the_network_is_the_same_without_it(model: Model) -> None:
@@ -129,6 +130,17 @@ def test_weights_of_classes_count_in_it_too() -> None:
     assert weighted.network.linear.bias[1] / weighted.network.linear.weight.abs().max() > (
         plain.network.linear.bias[1] / plain.network.linear.weight.abs().max()
     )
+
+
+def test_of_very_many_rows_some_are_drawn() -> None:
+    rows, lengths, targets = np.arange(10, 110), np.full(120, 3), np.where(np.arange(120) % 4, 1, -1)
+    whole = some_rows(rows, lengths, targets, most=3 * 75, seed=0)
+    assert whole.tolist() == [row for row in rows if row % 4]
+    found = some_rows(rows, lengths, targets, most=100, seed=0)
+    assert len(found) == 33
+    assert set(found) < set(whole)
+    assert (np.diff(found) > 0).all()
+    assert found.tolist() != some_rows(rows, lengths, targets, most=100, seed=1).tolist()
 
 
 def draw(factors: tuple[float, float], count: int = 2_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

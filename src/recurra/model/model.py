@@ -243,4 +243,5 @@ class Model(TrainedModel):
 
     def card(self) -> str:
         """The model card, Markdown."""
-        return model_card(self.settings, self.features, self.head, self.run)
+        linear = self.network.linear
+        return model_card(self.settings, self.features, self.head, self.run, ngrams=0 if linear is None else len(linear.keys))

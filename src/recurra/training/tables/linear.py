@@ -37,8 +37,8 @@ LEAST_ROWS = 2
 """Training rows that an n-gram stands in at least: of those seen once there are more than of all others, and no figure was better with them."""
 MOST_BYTES = 20_000_000
 """What keys, frequencies and weights take in the model folder, at most: n-grams of many classes are fewer."""
-MOST_ROWS, MOST_TOKENS = 200_000, 20_000_000
-"""Training rows that are fitted at most, and their tokens, which lie in memory."""
+MOST_TOKENS, MOST_WORK = 20_000_000, 100_000_000
+"""Tokens of the training rows that are fitted at most, because they lie in memory, and tokens times classes, which take some minutes."""
 LEAST_GAIN = 1.0
 """Nats by which the log-likelihood of all validation rows must rise for the one number more that is chosen (Akaike 1974)."""
 
@@ -95,7 +95,8 @@ def add_linear(model: Model, prepared: Prepared) -> dict[str, Baseline]:
     assert isinstance(column, Ragged)
     targets = head.in_scope(np.asarray(prepared.targets))
     started = time.perf_counter()
-    rows = _training_rows(column, prepared.part(Part.TRAIN), targets, seed=model.settings.training.seed)
+    most = min(MOST_TOKENS, MOST_WORK // len(head.labels))
+    rows = some_rows(prepared.part(Part.TRAIN), column.lengths, targets, most=most, seed=model.settings.training.seed)
     linear = fit_linear(column, rows, targets[rows], head, feature=feature)
     if linear is None:
         return {}
@@ -208,14 +209,21 @@ def _least_loss(parts: np.ndarray, aims: np.ndarray, weights: np.ndarray) -> tup
     return float(found.fun), found.x
 
 
-def _training_rows(column: Ragged, rows: np.ndarray, targets: np.ndarray, *, seed: int) -> np.ndarray:
-    """Those of the rows that the linear model learns from, ascending: all that have a class, or a random choice where they are very many."""
+def some_rows(rows: np.ndarray, lengths: np.ndarray, targets: np.ndarray, *, most: int, seed: int) -> np.ndarray:
+    """Those of the rows that have a class, ascending; a random choice of them where they have more tokens than `most`.
+
+    Args:
+        rows: numbers of rows.
+        lengths: (N,) tokens of each row of the table.
+        targets: (N,) classes of the rows of the table, -1 for none.
+        most: tokens.
+        seed: of the choice.
+    """
     rows = rows[targets[rows] >= 0]
-    lengths = column.lengths[rows]
-    if len(rows) <= MOST_ROWS and lengths.sum() <= MOST_TOKENS:
+    if lengths[rows].sum() <= most:
         return rows
-    drawn = np.random.default_rng(seed).permutation(len(rows))[:MOST_ROWS]
-    return np.sort(rows[drawn[np.cumsum(lengths[drawn]) <= MOST_TOKENS]])
+    drawn = np.random.default_rng(seed).permutation(rows)
+    return np.sort(drawn[np.cumsum(lengths[drawn]) <= most])
 
 
 def _end_to_end(column: Ragged, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
