@@ -92,5 +92,5 @@ class HeadSettings(Group):
     linear: Literal["auto", "ngrams", "none"] = "auto"
     """A linear model beside the network of a text classifier, on the TF-IDF of the same tokens and their n-grams: fitted to the training rows
     after the network, its scores added with a weight that is chosen on the validation rows, and left out where it does not help. auto: where
-    the network reads one text, from both ends (another one can be streamed, and then needs no more than it has read). ngrams: wherever it reads
-    one text, or it is an error."""
+    the network reads one text from both ends; one that reads forward can be streamed, and with a linear model it could not. ngrams: wherever it
+    reads one text, or it is an error."""
