@@ -189,7 +189,7 @@ def test_every_setting_matters(name: str) -> None:
 def test_what_forecasting_does_not_read_is_refused(name: str) -> None:
     others = {"data.types": {"y": "number"}, "data.join": {"a": ["y"]}, "data.columns": ["y"], "data.group": "store", "data.missing_targets": "fail",
               "data.ignore_labels": ["x"], "data.label_separator": ";", "encoder.pooling": "last", "encoder.shared": True,
-              "head.label_smoothing": 0.1, "head.class_weights": "balanced", "training.batch_tokens": 7}  # fmt: skip
+              "head.label_smoothing": 0.1, "head.class_weights": "balanced", "head.linear": "none", "training.batch_tokens": 7}  # fmt: skip
     with pytest.raises(SettingsError, match="has no effect on the task 'forecast'"):
         recurra.train(table(), settings={**BASE, name: others[name]})
 

@@ -91,6 +91,7 @@ CHANGES: dict[str, Change] = {
     "head.dropout": Change(0.0),
     "head.label_smoothing": Change(0.2),
     "head.class_weights": Change("balanced"),
+    "head.linear": Change("none", base={"data.columns": ["text"]}),
     "optimizer.name": Change("nadam"),
     "optimizer.learning_rate": Change(0.1),
     "optimizer.weight_decay": Change(0.9),

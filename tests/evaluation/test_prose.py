@@ -8,7 +8,15 @@ import pytest
 
 from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.report import Report, Result, Training
-from recurra.evaluation.report.prose import calibration_sentence, course_sentence, gradient_flow, length_sentence, overlap_sentence, verdict
+from recurra.evaluation.report.prose import (
+    calibration_sentence,
+    course_sentence,
+    gradient_flow,
+    length_sentence,
+    overlap_sentence,
+    parts_sentence,
+    verdict,
+)
 from recurra.evaluation.report.quantities import METRICS, duration, interval, metric, number
 
 
@@ -37,6 +45,15 @@ def report(comparison: Comparison | None, interval: tuple[float, float] | None =
 )
 def test_verdict(given: Report, start: str) -> None:
     assert verdict(given).startswith(start)
+
+
+def test_what_stands_beside_the_network_is_named() -> None:
+    both = report(Comparison("accuracy", 0.01, 0.002, 0.02, 0.95))
+    assert parts_sentence(both) == ""
+    alone = [Result("network_alone", "", {"accuracy": 0.902}), Result("linear_alone", "", {"accuracy": 0.9})]
+    both = replace(both, baselines=[*both.baselines, *alone])
+    assert parts_sentence(both).endswith("accuracy 91.0% together, 90.2% of the network alone, 90.0% of that linear model alone.")
+    assert verdict(both).startswith("The recurrent network with the linear model beside it pays: 1.0 point of accuracy more")
 
 
 def test_the_linear_models_cost_is_named_where_it_does_not_lose() -> None:

@@ -39,6 +39,14 @@ def classify() -> Golden:
     return train(table, settings=settings), [*table[:6], *odd]
 
 
+def linear() -> Golden:
+    """One text, and a linear model beside the network."""
+    from jobs import rows, train
+
+    table = rows(200)
+    return train(table, settings={"data.columns": ["text"], "training.epochs": 4}), table[:6]
+
+
 def tag() -> Golden:
     """Words, their characters and shape, and a conditional random field."""
     from jobs import train
@@ -170,6 +178,7 @@ def _sentences(count: int) -> list[dict[str, Any]]:
 
 TASKS: dict[str, Callable[[], Golden]] = {
     "classify": classify,
+    "linear": linear,
     "tag": tag,
     "several": several,
     "forecast": forecast,

@@ -89,3 +89,8 @@ class HeadSettings(Group):
     """Probability mass moved from the target to all classes alike."""
     class_weights: Literal["none", "balanced"] | dict[Text, Annotated[float, Field(gt=0.0)]] = "none"
     """balanced: inverse to a class's share of the training rows; or a weight by label (1 where not named)."""
+    linear: Literal["auto", "ngrams", "none"] = "auto"
+    """A linear model beside the network of a text classifier, on the TF-IDF of the same tokens and their n-grams: fitted to the training rows
+    after the network, its scores added with a weight that is chosen on the validation rows, and left out where it does not help. auto: where
+    the network reads one text from both ends; one that reads forward can be streamed, and with a linear model it could not. ngrams: wherever it
+    reads one text, or it is an error."""

@@ -32,11 +32,12 @@ _ROWS = ("classify", "labels", "regress", "tag", "several")
 _READERS: dict[str, tuple[str, ...]] = {
     **{task: (task,) for task in TASK_DEFAULTS},
     "tag": ("tag", "several"),
+    "head.linear": ("classify",),
     "out_of_scope": ("classify", "several"),
     "semi_supervised": ("classify",),
     "transfer": (*_ROWS, "language"),
 }
-"""By group of settings that is not for all, the tasks that read it."""
+"""By setting or group of settings that is not for all, the tasks that read it."""
 _OWN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_ROWS, ()),
     "answer": ANSWER_UNUSED,

@@ -12,6 +12,7 @@ from recurra.layers.dropout import StepDropout, VariationalDropout
 from recurra.layers.embedding import Embedding
 from recurra.layers.gates import GRUGates, LSTMGates
 from recurra.layers.hashed import CharacterNgrams, HashedTable, TokenNgrams
+from recurra.layers.ngram_linear import NgramLinear
 from recurra.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxMeanPooling, MaxPooling, MeanPooling, Pooling, build_pooling
 from recurra.layers.spelling import Spelling
 from recurra.layers.stack import Regularization, Stack
@@ -39,6 +40,7 @@ __all__ = [
     "MaxMeanPooling",
     "MaxPooling",
     "MeanPooling",
+    "NgramLinear",
     "Path",
     "Pooling",
     "Regularization",

@@ -56,14 +56,23 @@ def card_page(
     return "\n".join(lines)
 
 
-def model_card(settings: Settings, features: Sequence[Feature], head: Output, run: Mapping[str, Any]) -> str:
-    """The card of a model of a table's rows: its inputs, its output, the figures."""
+def model_card(settings: Settings, features: Sequence[Feature], head: Output, run: Mapping[str, Any], *, ngrams: int = 0) -> str:
+    """The card of a model of a table's rows: its inputs, its output, the figures.
+
+    Args:
+        settings: of the run.
+        features: inputs.
+        head: output.
+        run: what `run.json` holds; may be empty.
+        ngrams: of the linear model beside the network; 0 where there is none.
+    """
     encoder = settings.encoder
     direction = "bidirectional " if encoder.bidirectional else ""
     said = [
         (
             f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units, {encoder.pooling} pooling) "
             f"that predicts {' and '.join(f'`{name}`' for name in head.columns)} ({head.describe()})."
+            f"{f' A linear model on {ngrams:,} n-grams of the same tokens stands beside it, and its scores are added.' if ngrams else ''}"
         ),
         "",
         "| input | type | learnt |",

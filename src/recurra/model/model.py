@@ -16,7 +16,9 @@ from recurra.data.read import BadRow, Table, is_table, read, require_columns
 from recurra.data.store import Rows, join_rows
 from recurra.errors import EmptyData, MissingColumn, SettingsError
 from recurra.features import FEATURES, Feature
-from recurra.heads import OUTPUTS, Output
+from recurra.features.text import TextFeature
+from recurra.heads import OUTPUTS, Output, RowHead
+from recurra.layers import NgramLinear
 from recurra.model.card import model_card
 from recurra.model.encode import encode_columns, usable_rows
 from recurra.model.inference import run_network
@@ -141,7 +143,8 @@ class Model(TrainedModel):
             half_weights: keep the matrices of the recurrence in 16 bits, which makes a step of a large model up to 1.8 times as fast.
 
         Raises:
-            SettingsError: the model reads more than one text, reads it from both ends, or weighs its steps by all of them.
+            SettingsError: the model reads more than one text, reads it from both ends, weighs its steps by all of them, or has a linear
+                model beside its network.
             BackendUnavailable: 16 bits are asked for, and there are no compiled steps of the model's cell.
         """
         return Stream(self.network, self.features, self.head, self.settings, streams=streams, half_weights=half_weights)
@@ -215,10 +218,12 @@ class Model(TrainedModel):
         return table
 
     def state(self) -> dict[str, Any]:
-        """Features and head as JSON values."""
+        """Features and head as JSON values, and the size of the linear model beside the network where there is one."""
+        linear = self.network.linear
         return {
             "features": [{"name": feature.name, "type": feature.type, **feature.state()} for feature in self.features],
             "head": {"name": self.head.name, "task": self.head.task, **self.head.state()},
+            **({} if linear is None else {"linear": {"ngrams": len(linear.keys), "order": linear.order}}),
         }
 
     @classmethod
@@ -227,8 +232,16 @@ class Model(TrainedModel):
         features = [FEATURES[each["type"]].from_state(each["name"], each) for each in state["features"]]
         fitted = state["head"]
         head = OUTPUTS[fitted["task"]].from_state(fitted["name"], fitted, settings.head)
-        return cls(settings, features, head, network=Network(features, head, settings), run=run)
+        network = Network(features, head, settings)
+        if "linear" in state:
+            saved = state["linear"]
+            text = next(feature for feature in features if isinstance(feature, TextFeature))
+            assert isinstance(head, RowHead)
+            linear = NgramLinear(saved["ngrams"], head.output_size, order=saved["order"], vocabulary_size=len(text.tokenizer))
+            network.put_beside(linear, text.name)
+        return cls(settings, features, head, network=network, run=run)
 
     def card(self) -> str:
         """The model card, Markdown."""
-        return model_card(self.settings, self.features, self.head, self.run)
+        linear = self.network.linear
+        return model_card(self.settings, self.features, self.head, self.run, ngrams=0 if linear is None else len(linear.keys))

@@ -19,7 +19,7 @@ from recurra.data.store import Rows
 from recurra.errors import DataError, SettingsError
 from recurra.features import Feature
 from recurra.heads import Head, Output
-from recurra.layers import Initialization, Regularization, Stack, build_pooling
+from recurra.layers import Initialization, NgramLinear, Regularization, Stack, build_pooling
 from recurra.model.recurrent import RecurrentNetwork
 from recurra.model.smoothness import Shifts, entropy, noise_state, restore_noise, virtual_adversarial_loss
 from recurra.shapes import Float, Tensor
@@ -43,6 +43,7 @@ class Network(RecurrentNetwork):
         encoders: by feature name (or `"shared"`), the stack of recurrent cells of a sequence feature.
         poolings: by feature name, the steps of a sequence to one vector; none for one whose steps every head reads.
         output: the head's layer; of several heads, a list of theirs.
+        linear: the linear model beside the network, whose scores are added to the outputs; None where there is none.
 
     Raises:
         DataError: there is no feature.
@@ -78,6 +79,17 @@ class Network(RecurrentNetwork):
             for each in head.heads
         ]
         self.output = layers[0] if isinstance(head, Head) else nn.ModuleList(layers)
+        self.linear: NgramLinear | None = None
+
+    def put_beside(self, linear: NgramLinear, name: str) -> None:
+        """Add the scores of a linear model to the outputs from now on.
+
+        Args:
+            linear: as many scores as the head has outputs.
+            name: the sequence feature that it reads.
+        """
+        self.linear = linear
+        self._linear_reads = name
 
     def _add_stack(self, name: str, settings: EncoderSettings) -> Stack:
         key = SHARED if self._shared else _key(name)
@@ -117,9 +129,17 @@ class Network(RecurrentNetwork):
             if _key(name) in self.poolings:
                 vectors[name] = self._pool(name, steps[name], batch.inputs[name])
         if isinstance(self.head, Head):
-            return self.output(_beside(self.head, steps, vectors))
+            outputs = self.output(_beside(self.head, steps, vectors))
+            return outputs if self.linear is None else self._with_linear(outputs, batch)
         assert isinstance(self.output, nn.ModuleList)
         return [layer(_beside(head, steps, vectors)) for head, layer in zip(self.head.heads, self.output, strict=True)]
+
+    def _with_linear(self, outputs: Float[Tensor, "B C"], batch: Batch) -> Float[Tensor, "B C"]:
+        assert self.linear is not None
+        sequence = batch.inputs[self._linear_reads]
+        assert isinstance(sequence, Sequence)
+        both: Tensor = self.linear(outputs, sequence.values, sequence.mask)
+        return both
 
     def _steps(self, name: str, sequence: Sequence | Tensor, shift: Tensor | None = None) -> Float[Tensor, "B T D"]:
         assert isinstance(sequence, Sequence)

@@ -78,6 +78,10 @@ class Stream:
                 "A stream predicts one target after every piece; tags need the whole row, and so do several targets: use predict."
             )
         _check(features, settings)
+        if network.linear is not None:
+            raise SettingsError(
+                "This model has a linear model beside its network, which counts the tokens of a whole row: train one with head.linear=none to stream."
+            )
         if streams < 1:
             raise SettingsError(f"streams is {streams}: give 1 or more.")
         feature = features[0]

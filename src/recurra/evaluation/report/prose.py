@@ -26,6 +26,7 @@ __all__ = [
     "known_sentence",
     "length_sentence",
     "overlap_sentence",
+    "parts_sentence",
     "popularity_sentence",
     "strongest",
     "verdict",
@@ -54,12 +55,26 @@ def verdict(report: Report) -> str:
     cost = f"{called[0].upper()}{called[1:]} is simpler{f', and trains in {duration(rival.seconds)}' if rival.seconds is not None else ''}."
     if report.comparison is None:
         return _unpaired(report, rival, name, cost)
+    subject = "The recurrent network" if parts_sentence(report) == "" else "The recurrent network with the linear model beside it"
     gain = _gain(report.comparison, {"recommend": "sessions", "forecast": "windows", "answer": "questions"}.get(report.task, "rows"))
     if report.comparison.verdict == "better":
-        return f"The recurrent network pays: {gain}."
+        return f"{subject} pays: {gain}."
     if report.comparison.verdict == "worse":
-        return f"The recurrent network does not pay here: {gain}. {cost}"
-    return f"The recurrent network and {called} cannot be told apart: {gain}, which includes zero. {cost}"
+        return f"{subject} does not pay here: {gain}. {cost}"
+    return f"{subject} and {called} cannot be told apart: {gain}, which includes zero. {cost}"
+
+
+def parts_sentence(report: Report) -> str:
+    """What network and linear model reach together and alone, where the model is both."""
+    name = MAIN_METRIC[report.task]
+    alone = {result.name: result.metrics[name] for result in report.baselines if name in result.metrics}
+    if "network_alone" not in alone or "linear_alone" not in alone:
+        return ""
+    shown = metric(name)
+    return (
+        f"A linear model stands beside the network, and its scores are added: {inline(name)} {shown.write(report.model.metrics[name])} together, "
+        f"{shown.write(alone['network_alone'])} of the network alone, {shown.write(alone['linear_alone'])} of that linear model alone."
+    )
 
 
 def strongest(report: Report) -> Result | None:

@@ -126,6 +126,8 @@ BASELINES: Mapping[str, Baseline] = {
     "majority": Baseline("Majority", "the most frequent class"),
     "mean": Baseline("Mean", "the mean"),
     "tfidf_linear": Baseline("TF-IDF linear", "the linear model"),
+    "network_alone": Baseline("Network alone", "the network alone"),
+    "linear_alone": Baseline("Its linear model alone", "its linear model alone"),
     "naive": Baseline("Naive", "the naive forecast"),
     "seasonal_naive": Baseline("Seasonal naive", "the seasonal naive forecast"),
     "drift": Baseline("Drift", "the drift"),

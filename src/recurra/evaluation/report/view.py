@@ -151,7 +151,11 @@ def _result(report: Report) -> dict[str, Any]:
     shown = metric(name)
     rival = prose.strongest(report)
     ordered = sorted(report.baselines, key=lambda result: result is not rival)  # the one to beat comes first
-    results = [replace(report.model, name="Recurrent network"), *(_named(result) for result in ordered)]
+    parts = prose.parts_sentence(report)
+    results = [
+        replace(report.model, name="Network and linear model" if parts else "Recurrent network"),
+        *(_named(result) for result in ordered),
+    ]
     headline = None
     if name in report.model.metrics:
         windows = report.results.windows if isinstance(report.results, ForecastResults) else None
@@ -194,7 +198,7 @@ def _result(report: Report) -> dict[str, Any]:
     )
     return {
         "headline": headline,
-        "verdict": prose.verdict(report),
+        "verdict": " ".join(text for text in (prose.verdict(report), parts) if text),
         "warnings": warnings,
         "results": results,
         "metric_rows": _metric_rows(results, [name for name in results[0].metrics if _of_the_whole(name, report)]),

@@ -12,6 +12,7 @@ import numpy as np
 from recurra.config import Settings
 from recurra.data.batch import Batch
 from recurra.data.cooccurrence import cooccurrence_vectors
+from recurra.data.split import Part
 from recurra.data.store import join_rows, take_rows
 from recurra.data.vectors import vector_size
 from recurra.errors import SettingsError
@@ -24,6 +25,7 @@ from recurra.training.job import Job
 from recurra.training.layer_groups import LayerGroups
 from recurra.training.output import WORK
 from recurra.training.seeds import seed_everything
+from recurra.training.tables.linear import add_linear, read_column
 from recurra.training.tables.loaders import loaders, train_rows
 from recurra.training.tables.plan import Plan, make_plan
 from recurra.training.tables.prepare import Prepared, prepare
@@ -118,6 +120,7 @@ class TableJob(Job[Prepared, Network]):
                 "out_of_scope.by=threshold chooses its threshold on validation rows, and there are none: give some with --validation, or let "
                 "data.validation_share hold some out."
             )
+        read_column(settings, prepared.features, head, validation_rows=len(prepared.part(Part.VALIDATION)))  # refuses what cannot be
         return fit(
             network,
             train_loader,
@@ -136,12 +139,14 @@ class TableJob(Job[Prepared, Network]):
 
     def finish(self, prepared: Prepared, network: Network, result: FitResult) -> Model:
         """Measure, train the baselines, write the model folder and its report."""
+        model = Model(prepared.plan.settings, prepared.features, prepared.head, network=network.cpu())
+        with self.timings.stage("linear model"):
+            alone = add_linear(model, prepared)
         with self.timings.stage("evaluate"):
-            model = Model(prepared.plan.settings, prepared.features, prepared.head, network=network.cpu())
             measured = measure(model, prepared)
         for line in _headlines(model, measured.metrics):
             self.say(line)
-        baselines = fill_run(model, prepared, result, measured, timings=self.timings)
+        baselines = fill_run(model, prepared, result, measured, alone=alone, timings=self.timings)
         for name, baseline in baselines.items():
             owner = next((head for head in model.head.heads if name.startswith(f"{head.name}.")), model.head.heads[0])
             self.say(f"  {name}, {baseline.description}: {baseline.metrics.get(owner.monitor, float('nan')):.4f}")

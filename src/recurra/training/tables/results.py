@@ -45,23 +45,26 @@ def measure(model: Model, prepared: Prepared) -> Measured:
     return last
 
 
-def fill_run(model: Model, prepared: Prepared, result: FitResult, measured: Measured, *, timings: Timings) -> dict[str, Baseline]:
+def fill_run(
+    model: Model, prepared: Prepared, result: FitResult, measured: Measured, *, alone: Mapping[str, Baseline], timings: Timings
+) -> dict[str, Baseline]:
     """Train the baselines where they are wanted, and fill in `model.run`.
 
     Args:
         model: the trained model.
         prepared: the data it was trained on.
         result: the course of the training.
-        measured: the network on the held-out parts.
+        measured: the model on the held-out parts.
+        alone: network and linear model by themselves, where the model is both.
         timings: of the stages so far; that of the baselines is added.
 
     Returns:
-        The baselines by name.
+        What the model is shown beside, by name: `alone`, and the baselines.
     """
-    baselines: dict[str, Baseline] = {}
+    baselines = dict(alone)
     if model.settings.evaluation.baselines and measured.part != Part.TRAIN:
         with timings.stage("baselines"):
-            baselines = _baselines(model, prepared, measured)
+            baselines |= _baselines(model, prepared, measured)
     model.run = _run(model, prepared, result, measured, baselines)
     model.run["timings"] = timings.rounded()
     return baselines
