@@ -169,6 +169,9 @@ void pack_rows(T* to, int panel, int depth, int columns, int vectors, Row&& row)
   }
 }
 
+// Vectors that a column is asked for ahead of its reading.
+constexpr int prefetched = 4;
+
 // The same of a matrix given by its columns: column(j) -> pointer to `depth` numbers, or null for a column of zeros.
 template <class Stored, class Column>
 void pack_columns(Stored* to, int panel, int depth, int vectors, Column&& column) {
@@ -182,6 +185,7 @@ void pack_columns(Stored* to, int panel, int depth, int vectors, Column&& column
       Vector<T> square[W];
       for (int lane = 0; lane < W; ++lane) {
         const T* from = column((first + n) * W + lane);
+        if (from) __builtin_prefetch(from + k0 + prefetched * W);  // more columns at a time than the processor foresees
         square[lane] = from ? load(from + k0, terms) : Vector<T>{};
       }
       transpose<T>(square);
