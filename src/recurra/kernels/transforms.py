@@ -140,20 +140,15 @@ def _is_ordinary(leaves: Sequence[Any]) -> bool:
         return False
     if profiler._is_profiler_enabled or torch._C._get_tracing_state():
         return False
-    return all([type(each) in _PLAIN and _keys(each) in _PLAIN_KEYS for each in leaves if isinstance(each, Tensor)])  # noqa: C419 - a generator is slower
-
-
-def _keys(tensor: Tensor) -> int:
-    """Who takes part when torch runs an operator on the tensor."""
-    keys: int = torch._C._dispatch_keys(tensor).raw_repr()
-    return keys
+    keys = torch._C._dispatch_keys  # called at once, and in a list: this is asked for each tensor of each call
+    return all([type(each) in _PLAIN and keys(each).raw_repr() in _PLAIN_KEYS for each in leaves if isinstance(each, Tensor)])  # noqa: C419
 
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 with torch.inference_mode():
-    _PLAIN_KEYS = {_keys(torch.empty(0, device="cpu"))}
-_PLAIN_KEYS.add(_keys(torch.empty(0, device="cpu")))
-"""Those of a tensor that is its numbers in memory: not on another device, not negated or zero by a mark alone, not what a
+    _PLAIN_KEYS = {torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr()}
+_PLAIN_KEYS.add(torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr())
+"""Who takes part when torch runs an operator on a tensor: those of a tensor that is its numbers in memory: not on another device, not negated or zero by a mark alone, not what a
 transform of torch.func has left behind."""
 
 

@@ -110,6 +110,7 @@ class Stack(nn.Module):
         self.output_size = width
         self._refuse_idle_options(regularization)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers if layer_norm else 0))
+        self._combines = residual or layer_norm
         self.input_dropout = VariationalDropout(regularization.input)
         self.between_dropout = (VariationalDropout if regularization.variational else StepDropout)(regularization.between)
 
@@ -169,11 +170,12 @@ class Stack(nn.Module):
                 mask = padding_mask(lengths.to(x.device), x.shape[1])[..., None]
         after: list[Any] = []
         for layer in range(self.layers):
-            read = self.between_dropout(x) if layer else self.input_dropout(x)
+            dropout = self.between_dropout if layer else self.input_dropout
+            read = dropout(x) if dropout.rate else x
             numbers = slice(layer * self.directions, (layer + 1) * self.directions)
             output, last = _read(cells[numbers], read, state[numbers], lengths, reset)
             after.extend(last)
-            x = self._combine(layer, x, output, mask)
+            x = self._combine(layer, x, output, mask) if self._combines else output
         return x, tuple(after)
 
     def _combine(self, layer: int, x: Tensor, output: Tensor, mask: Tensor | None) -> Tensor:
