@@ -53,7 +53,7 @@ class Baseline:
         metrics: by name.
         intervals: (low, high) by name.
         predictions: of all test rows, in the form of the targets.
-        seconds: time that training and predicting took.
+        seconds: time that training and predicting took; None for what was not trained by itself.
         rows: training rows it saw.
     """
 
@@ -62,7 +62,7 @@ class Baseline:
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     predictions: np.ndarray
-    seconds: float
+    seconds: float | None
     rows: int
 
     def result(self) -> Result:

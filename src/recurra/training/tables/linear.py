@@ -250,11 +250,10 @@ def _alone(model: Model, prepared: Prepared, outputs: Callable[[np.ndarray], np.
     """Figures of outputs by row, on the part that the report is about; what is chosen on the validation rows is chosen for them."""
     head, targets = model.head, np.asarray(prepared.targets)
     assert isinstance(head, ClassifyHead)
-    started = time.perf_counter()
     validation, test = prepared.part(Part.VALIDATION), prepared.part(Part.TEST)
     chosen = outputs(validation)
     head.settle(chosen, targets[validation])
     rows, found = (test, outputs(test)) if len(test) else (validation, chosen)
     metrics, intervals = split_intervals(model.measure(found, targets[rows]))
     predictions = head.said(found).argmax(axis=1)
-    return Baseline(name, description, metrics, intervals, predictions, time.perf_counter() - started, len(prepared.part(Part.TRAIN)))
+    return Baseline(name, description, metrics, intervals, predictions, None, len(prepared.part(Part.TRAIN)))
