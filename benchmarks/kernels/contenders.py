@@ -30,7 +30,7 @@ __all__ = [
     "make_layer",
     "make_stack",
     "ours",
-    "padding_of",
+    "real_mask",
     "rival",
     "timed_call",
 ]
@@ -220,7 +220,7 @@ class Loop(nn.Module):
 
 def _loop(case: Case, data: Data) -> Layer:
     """The Python loop."""
-    loop, mask = Loop(case, data), padding_of(data)
+    loop, mask = Loop(case, data), real_mask(data)
     return Layer(lambda x: loop(x, mask), list(loop.parameters()))
 
 
@@ -229,7 +229,7 @@ def _compiled(case: Case, data: Data) -> Layer:
     if case.shape.steps > MOST_COMPILED_STEPS:
         raise Unable(f"torch.compile unrolls the loop, for minutes beyond {MOST_COMPILED_STEPS} steps")
     torch._dynamo.reset()
-    loop, mask = Loop(case, data), padding_of(data)
+    loop, mask = Loop(case, data), real_mask(data)
     compiled = torch.compile(loop, dynamic=False)
 
     def run(x: Tensor) -> Tensor:
@@ -242,7 +242,7 @@ def _compiled(case: Case, data: Data) -> Layer:
     return Layer(run, list(loop.parameters()))
 
 
-def padding_of(data: Data) -> Tensor | None:
+def real_mask(data: Data) -> Tensor | None:
     """(B, T, 1) true at real steps; None where there is no padding."""
     return None if data.lengths is None else (torch.arange(data.x.shape[1]) < data.lengths[:, None])[..., None]
 

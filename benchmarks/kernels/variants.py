@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.kernels.cases import GRID, Case, Data, Shape, Unable, make_data
-from benchmarks.kernels.contenders import OTHERS, Call, Layer, ours, padding_of, timed_call
+from benchmarks.kernels.contenders import OTHERS, Call, Layer, ours, real_mask, timed_call
 from benchmarks.kernels.gate import check, make_oracle, refuse
 from benchmarks.kernels.grid import pick
 from benchmarks.kernels.options import Effort, Options
@@ -176,7 +176,7 @@ class NormalizedLoop(nn.Module):
 
 
 def _normalized_loop(plain: Case, data: Data) -> Layer:
-    loop, mask = NormalizedLoop(plain.cell, plain.shape.input_size, plain.shape.hidden_size), padding_of(data)
+    loop, mask = NormalizedLoop(plain.cell, plain.shape.input_size, plain.shape.hidden_size), real_mask(data)
     return Layer(lambda x: loop(x, mask), list(loop.parameters()))
 
 
