@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -29,3 +30,13 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def unwritten_memory_is_nan(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is saved has room for every step and for whole vectors, and only real steps and units are written: two calls differ
+    in the rest. With this it is NaN in all of them, and NaN is NaN; whoever reads it gets NaN too."""
+    monkeypatch.setattr(torch.testing, "assert_close", partial(torch.testing.assert_close, equal_nan=True))
+    torch.use_deterministic_algorithms(True)  # has torch fill new memory with NaN
+    yield
+    torch.use_deterministic_algorithms(False)

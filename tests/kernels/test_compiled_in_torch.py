@@ -1,7 +1,6 @@
 """The compiled kernels as torch operators: torch's own checks, derivatives of every order, torch.func, half precision, autocast."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -17,16 +16,6 @@ from recurra.layers import Stack
 pytestmark = [compiled, pytest.mark.usefixtures("unchecked")]
 CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 halves = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-
-
-@pytest.fixture
-def unwritten_memory_is_nan(monkeypatch):
-    """What is saved has room for every step and for whole vectors, and only real steps and units are written: two calls differ
-    in the rest. With this it is NaN in all of them, and NaN is NaN; whoever reads it gets NaN too."""
-    monkeypatch.setattr(torch.testing, "assert_close", partial(torch.testing.assert_close, equal_nan=True))
-    torch.use_deterministic_algorithms(True)  # has torch fill new memory with NaN
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def operator_arguments(call, monkeypatch):

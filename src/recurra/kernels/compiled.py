@@ -32,10 +32,13 @@ __all__ = [
     "Arguments",
     "Gradients",
     "check_tensor",
+    "computed",
     "real_steps",
+    "room",
     "run_backward",
     "run_forward",
     "saved_width",
+    "whole_vectors",
 ]
 
 _FIELDS, _WEIGHTS = 4, 8
@@ -101,10 +104,19 @@ INSTRUCTION_SET = str(_cpu.instruction_set()) if _cpu is not None else "no"
 
 def saved_width(operation: str, units: int, dtype: torch.dtype) -> int:
     """Numbers that a real step of one direction saves for the backward pass, one step's behind the other's."""
-    lanes: int = (_cpu.vector_bytes() if _cpu is not None else 1) // dtype.itemsize
     signature = SIGNATURES[operation]
-    planes, numbers = ((count + lanes - 1) // lanes * lanes for count in (units, signature.numbers))
-    return signature.planes * planes + numbers
+    return signature.planes * whole_vectors(units, dtype) + whole_vectors(signature.numbers, dtype)
+
+
+def computed(dtype: torch.dtype) -> torch.dtype:
+    """What numbers are computed in: half precision is only a way to store them."""
+    return torch.float32 if dtype in {torch.bfloat16, torch.float16} else dtype
+
+
+def whole_vectors(count: int, dtype: torch.dtype) -> int:
+    """How many numbers the vectors have that hold so many."""
+    lanes: int = (_cpu.vector_bytes() if _cpu is not None else 1) // dtype.itemsize
+    return (count + lanes - 1) // lanes * lanes
 
 
 def run_forward(given: Arguments, *, saving: bool, padded: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,7 +132,7 @@ def run_forward(given: Arguments, *, saving: bool, padded: bool = False) -> tupl
     output = x.new_empty((batch_size, steps, directions * sizes.outputs))
     last = x.new_empty((len(widths), batch_size, sizes.widest))
     width = saved_width(given.operation, sizes.units, x.dtype)
-    saved = _room(x.dtype, directions, (batch_size * steps if padded else real_steps(given)) if saving else 0, width)
+    saved = room(x.dtype, directions, (batch_size * steps if padded else real_steps(given)) if saving else 0, width)
     narrow: dict[int, Tensor] = {}
     if sizes.units != sizes.outputs:
         narrow = {number: x.new_empty((batch_size, width)) for number, width in enumerate(widths) if width < sizes.widest}
@@ -187,7 +199,7 @@ _LARGE = 2**21
 """Bytes from which memory comes from blocks kept between calls: to have fresh pages cleared costs up to a tenth of a training step."""
 
 
-def _room(dtype: torch.dtype, *shape: int) -> Tensor:
+def room(dtype: torch.dtype, *shape: int) -> Tensor:
     """A tensor of this shape, with whatever is in it."""
     size = math.prod(shape) * dtype.itemsize
     assert _cpu is not None, UNAVAILABLE

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from recurra.kernels.compiled import Arguments, real_steps, run_backward, run_forward, saved_width
+from recurra.kernels.compiled import Arguments, computed, real_steps, run_backward, run_forward, saved_width
 from recurra.kernels.reference import run_reference
 from recurra.kernels.transforms import transformable
 from recurra.shapes import Tensor
@@ -49,7 +49,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     given, saving = Arguments(*arguments[:_COUNT]), arguments[_COUNT]
     x, directions, sizes = given.x, len(given.reverse), given.sizes
     batch_size, steps = x.shape[:2]
-    dtype = _computed(x.dtype)
+    dtype = computed(x.dtype)
     width = saved_width(given.operation, sizes.units, dtype)
     return (
         x.new_empty(batch_size, steps, directions * sizes.outputs),
@@ -168,14 +168,9 @@ recurrence: Callable[..., tuple[Tensor, Tensor, Tensor]] = transformable(_recurr
 (B, T, D*H), states after the last step (D*fields, B, H), what was saved."""
 
 
-def _computed(dtype: torch.dtype) -> torch.dtype:
-    """What numbers are computed in: half precision is only a way to store them."""
-    return torch.float32 if dtype in {torch.bfloat16, torch.float16} else dtype
-
-
 def _widened(given: Arguments) -> Arguments:
     """The call in a precision that the kernels compute in."""
-    wide = _computed(given.x.dtype)
+    wide = computed(given.x.dtype)
     if given.x.dtype is wide:
         return given
     lists: dict[str, Any] = {name: [each.to(wide) for each in getattr(given, name)] for name in _LISTS if name != "resets"}

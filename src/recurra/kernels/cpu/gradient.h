@@ -172,26 +172,6 @@ void backward_task(const Call& call, const Task& task, const BackwardWeights<T>&
 constexpr int gradient_block = 256;  // real steps at a time
 constexpr int group_batch = 8;       // groups gathered at a time, whose numbers lie side by side
 
-// Puts the columns of each of `count` groups together, and adds them to the biases.
-template <class T>
-void gather_groups(const T* from, ptrdiff_t stride, int depth, int count, T* to, T* biases) {
-  constexpr int W = width<T>;
-  with_count<group_batch>(count, [&](auto groups) {
-    constexpr int G = decltype(groups)::value;
-    Vector<T> sums[G];
-    for (int group = 0; group < G; ++group) sums[group] = load(biases + group * W);
-    for (int i = 0; i < depth; ++i, from += stride) {
-#pragma GCC unroll 8
-      for (int group = 0; group < G; ++group) {
-        const Vector<T> v = load(from + group * W);
-        store(to + (group * gradient_block + i) * W, v);
-        sums[group] = sums[group] + v;
-      }
-    }
-    for (int group = 0; group < G; ++group) store(biases + group * W, sums[group]);
-  });
-}
-
 template <class T, class Cell>
 void weight_gradients(const BackwardSizes<T, Cell>& size, const Call& call, const Direction& direction, const T* d_planes, int begin, int end, T* scratch) {
   constexpr int W = width<T>;
@@ -235,7 +215,7 @@ void weight_gradients(const BackwardSizes<T, Cell>& size, const Call& call, cons
       for (int batch = first; batch < last; batch += group_batch) {
         const int batch_end = batch + group_batch < last ? batch + group_batch : last;
         const int column = recurrent ? batch - groups + Cell::h_first * size.vectors : batch;
-        gather_groups(d_planes + k * size.d_planes() + column * W, size.d_planes(), depth, batch_end - batch, group_packed, biases + (batch - first) * W);
+        gather_groups<T, group_batch>(d_planes + k * size.d_planes() + column * W, size.d_planes(), depth, batch_end - batch, gradient_block, group_packed, biases + (batch - first) * W);
         for (int group = batch; group < batch_end; ++group)
           for (int panel = 0; d_w && panel * panel_vectors < vectors; ++panel) {
             const int wide = vectors - panel * panel_vectors < panel_vectors ? vectors - panel * panel_vectors : panel_vectors;

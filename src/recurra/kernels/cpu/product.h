@@ -194,7 +194,28 @@ void pack_columns(Stored* to, int panel, int depth, int vectors, Column&& column
   }
 }
 
-// One group of W columns of A, W numbers a row, times packed panels of B: adds to C (W rows of `stride`, whole vectors wide).
+// Puts the columns of each of `count` groups of a vector's width together, group after group `apart` rows from the next, and
+// adds them to `totals`.
+template <class T, int most>
+void gather_groups(const T* from, ptrdiff_t stride, int depth, int count, int apart, T* to, T* totals) {
+  constexpr int W = width<T>;
+  with_count<most>(count, [&](auto groups) {
+    constexpr int G = decltype(groups)::value;
+    Vector<T> sums[G];
+    for (int group = 0; group < G; ++group) sums[group] = load(totals + group * W);
+    for (int i = 0; i < depth; ++i, from += stride) {
+#pragma GCC unroll 8
+      for (int group = 0; group < G; ++group) {
+        const Vector<T> v = load(from + group * W);
+        store(to + (group * apart + i) * W, v);
+        sums[group] = sums[group] + v;
+      }
+    }
+    for (int group = 0; group < G; ++group) store(totals + group * W, sums[group]);
+  });
+}
+
+// One group of W columns of A, W numbers a row, times a packed panel of B: added to C (W rows of `stride`, whole vectors wide).
 template <class T>
 void columns_times_panel(const T* group, const T* panel, int depth, int vectors, T* c, ptrdiff_t stride) {
   constexpr int W = width<T>;
@@ -205,7 +226,7 @@ void columns_times_panel(const T* group, const T* panel, int depth, int vectors,
     for (int first = 0; first < W; first += height) {
       Vector<T> sum[height][N];
       for (int m = 0; m < height; ++m)
-        for (int n = 0; n < N; ++n) sum[m][n] = load(c + (first + m) * stride + n * W);
+        for (int n = 0; n < N; ++n) sum[m][n] = Vector<T>{};
       for (int k = 0; k < depth; ++k) {
         Vector<T> b[N];
 #pragma GCC unroll 4
@@ -218,7 +239,10 @@ void columns_times_panel(const T* group, const T* panel, int depth, int vectors,
         }
       }
       for (int m = 0; m < height; ++m)
-        for (int n = 0; n < N; ++n) store(c + (first + m) * stride + n * W, sum[m][n]);
+        for (int n = 0; n < N; ++n) {
+          T* to = c + (first + m) * stride + n * W;
+          store(to, load(to) + sum[m][n]);
+        }
     }
   });
 }

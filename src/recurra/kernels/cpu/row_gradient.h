@@ -41,7 +41,7 @@ struct MatrixGradient {
       for (int panel = 0; panel < panels(); ++panel) pack(size, call, direction, k, depth, panel, packed + panel_at(panel));
       for (int first = begin; first < end; first += group_batch) {
         const int count = end - first < group_batch ? end - first : group_batch;
-        gather_groups(d_planes + k * size.d_wide() + d_at + first * W, size.d_wide(), depth, count, gathered, biases + (first - begin) * W);
+        gather_groups<T, group_batch>(d_planes + k * size.d_wide() + d_at + first * W, size.d_wide(), depth, count, gradient_block, gathered, biases + (first - begin) * W);
         for (int group = 0; group < count; ++group) {
           const Range range = matrix.reads_of((first + group) % vectors() * W, W);
           const int last = (range.begin + range.count - 1) / (panel_vectors * W);

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import torch
 
-from recurra.kernels.compiled import check_tensor
+from recurra.kernels.compiled import check_tensor, room, whole_vectors
 from recurra.kernels.elementwise_scan.units import UNITS
 from recurra.kernels.linear_scan.compiled import ScanCall, address, check_scan, dense, is_empty, run, where_rows_stand
 from recurra.shapes import Tensor
 
-__all__ = ["Arguments", "Gradients", "run_backward", "run_forward"]
+__all__ = ["Arguments", "Gradients", "kept_shape", "run_backward", "run_forward"]
 
 
 class Arguments(NamedTuple):
@@ -56,21 +56,35 @@ class Gradients(NamedTuple):
     begin: Tensor
 
 
-def run_forward(given: Arguments) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs (B, T, H), states of all steps (the same; empty when they are the outputs), and the last state (B, H)."""
+def kept_shape(given: Arguments, dtype: torch.dtype) -> tuple[int, ...]:
+    """Of the gates that a way back reads: (B, T, ...), or (0,) where it reads none."""
+    if not UNITS[given.unit].keeps_gates:
+        return (0,)
+    units = given.state.shape[1]
+    return *given.x.shape[:2], given.w_ih.shape[0] // units * whole_vectors(units, dtype)
+
+
+def run_forward(given: Arguments, *, saving: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What came out, and what the way back needs.
+
+    Returns:
+        Outputs (B, T, H), states of all steps (the same; empty when they are the outputs), the last state (B, H), and the gates as
+        `kept_shape` says (empty if not `saving`).
+    """
     given = _prepared(given)
     x, state = given.x, given.state
     output, last = x.new_empty(*x.shape[:2], state.shape[1]), x.new_empty(state.shape)
     states = x.new_empty(0) if UNITS[given.unit].output is None else torch.empty_like(output)
+    kept = room(x.dtype, *(kept_shape(given, x.dtype) if saving else (0,)))
     if is_empty(x):
-        return output, states, last.copy_(state)
-    call = _call(given)._replace(states=address(states if states.numel() else output), output=address(output), last=address(last))
+        return output, states, last.copy_(state), kept
+    call = _call(given, kept)._replace(states=address(states if states.numel() else output), output=address(output), last=address(last))
     run(call, x.dtype, backward=False)
-    return output, states, last
+    return output, states, last, kept
 
 
-def run_backward(given: Arguments, states: Tensor, d_output: Tensor, d_last: Tensor, *, input_gradient: bool) -> Gradients:
-    """Gradients of everything that `run_forward` was given, from those of what it returned, and from all states."""
+def run_backward(given: Arguments, states: Tensor, kept: Tensor, d_output: Tensor, d_last: Tensor, *, input_gradient: bool) -> Gradients:
+    """Gradients of everything that `run_forward` was given, from those of what it returned, all states and the gates."""
     given = _prepared(given)
     x = given.x
     found = Gradients(
@@ -82,8 +96,9 @@ def run_backward(given: Arguments, states: Tensor, d_output: Tensor, d_last: Ten
             gradient.zero_()
         found.state.copy_(d_last)
         return found
-    states, d_output, d_last = states.contiguous(), d_output.contiguous(), d_last.contiguous()
-    call = _call(given)._replace(
+    check_tensor("kept", kept, kept_shape(given, x.dtype), x.dtype)
+    states, kept, d_output, d_last = states.contiguous(), kept.contiguous(), d_output.contiguous(), d_last.contiguous()
+    call = _call(given, kept)._replace(
         states=address(states),
         grad_output=address(d_output),
         grad_last=address(d_last),
@@ -119,7 +134,7 @@ def _prepared(given: Arguments) -> Arguments:
     )
 
 
-def _call(given: Arguments) -> ScanCall:
+def _call(given: Arguments, kept: Tensor) -> ScanCall:
     batch_size, steps, features = given.x.shape
     hidden_size = given.state.shape[1]
     return ScanCall(
@@ -141,4 +156,5 @@ def _call(given: Arguments) -> ScanCall:
         x_step=given.x.stride(1),
         weight=address(given.w_ih),
         bias=address(given.b_ih),
+        kept=address(kept) if kept.numel() else 0,
     )

@@ -1,9 +1,9 @@
 // Elementwise scans with the input product in front: x -> gates -> states -> output, forward and backward.
 //
-// The gates never stand in memory as a whole. Forward, a thread takes a row through all its steps: the gates of some steps
-// as one product, then the scan over them. Backward, a window of steps of all rows at a time: the gates once more, the scan
-// backwards over them, and from the gates' gradients, which take their place, the window's part in the gradients of weights
-// and inputs. Only real steps are computed. Sums over steps, rows and gates have one order, whatever the threads.
+// Forward, a thread takes a row through all its steps: the gates of some steps as one product, then the scan over them. Where
+// there is a way back the gates are kept. Backward, a window of steps of all rows at a time: the scan backwards, and from the
+// gates' gradients the window's part in the gradients of weights and inputs. Only real steps are computed. Sums over steps,
+// rows and gates have one order, whatever the threads.
 #pragma once
 
 #include "../cpu/recurrence.h"
@@ -15,11 +15,14 @@ namespace RECURRA_ISA {
 // Steps whose products are computed by one call.
 constexpr int64_t scan_chunk = 192;
 
-// Bytes of a window's gates, and its steps at least, so that threads do not wait for each other too often.
+// Bytes of a window's gradients, and its steps at least, so that threads do not wait for each other too often.
 constexpr int64_t scan_window_bytes = 1 << 21, scan_window_steps = 16;
 
 // Terms of a weight gradient that stay in the first cache.
-constexpr int64_t scan_depth = 128;
+constexpr int scan_depth = 128;
+
+// Vectors of gates' columns whose weights a thread takes at a time: they lie side by side.
+constexpr int scan_groups = 4;
 
 // The gates of a step stand one after the other, each filled up with zeros to whole vectors.
 template <class T>
@@ -70,6 +73,7 @@ struct LayerTask : ScanTask<Unit, T> {
   T* input(int64_t n) const {
     return static_cast<T*>(const_cast<void*>(call.x)) + row * call.x_row + this->time(n) * call.x_step;
   }
+  T* kept(int64_t n) const { return static_cast<T*>(call.kept) + (row * call.steps + n) * layout.wide; }
   T* grad_input(int64_t n) const {
     return static_cast<T*>(call.grad_x) + (row * call.steps + this->time(n)) * call.features;
   }
@@ -104,7 +108,7 @@ struct LayerTask : ScanTask<Unit, T> {
     return gates;
   }
 
-  // Their gradients, in the same place.
+  // Their gradients.
   RowGates gradients_at(T* here, int64_t n0) const {
     RowGates gates = gates_at(here, n0);
     if (Unit::gates > layout.products) {
@@ -117,8 +121,9 @@ struct LayerTask : ScanTask<Unit, T> {
   void run_forward(const InputWeights<T>& weights, T* scratch) const {
     for (int64_t n0 = 0; n0 < length; n0 += scan_chunk) {
       const int64_t n1 = n0 + scan_chunk < length ? n0 + scan_chunk : length;
-      multiply(n0, n1, weights, scratch);
-      this->forward(n0, n1, gates_at(scratch, n0));
+      T* here = call.kept ? kept(n0) : scratch;
+      multiply(n0, n1, weights, here);
+      this->forward(n0, n1, gates_at(here, n0));
     }
     this->finish();
   }
@@ -130,7 +135,7 @@ bool layer_forward(const ScanCall& call) {
   const Blocks<T> blocks(call);
   const int64_t tasks = call.rows * blocks.count;
   const int threads = static_cast<int>(call.threads < tasks ? call.threads : tasks);
-  const Buffer<T> panels(layout.wide * layout.features), bias(layout.wide), scratch(threads * scan_chunk * layout.wide);
+  const Buffer<T> panels(layout.wide * layout.features), bias(layout.wide), scratch(call.kept ? 0 : threads * scan_chunk * layout.wide);
   if (!panels.data || !bias.data || !scratch.data) return false;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
@@ -139,7 +144,7 @@ bool layer_forward(const ScanCall& call) {
     for (int64_t item = 0; item < layout.items(); ++item) layout.pack(call, panels.data, bias.data, item);
 #pragma omp for schedule(static, 1)
     for (int thread = 0; thread < threads; ++thread) {
-      T* mine = scratch.data + thread * scan_chunk * layout.wide;
+      T* mine = call.kept ? nullptr : scratch.data + thread * scan_chunk * layout.wide;
       for (int64_t i = thread; i < tasks; i += threads) {
         const int64_t block = i % blocks.count;
         LayerTask<Unit, T>(call, layout, i / blocks.count, blocks.begin(block), blocks.end(block, call))
@@ -160,8 +165,8 @@ struct LayerBackward {
   const GateLayout<T> layout;
   const Blocks<T> blocks;
   const int64_t tasks, features, input_vectors, input_panels, window, longest;
-  const Buffer<T> panels, bias, transposed;          // weights
-  const Buffer<T> gates, inputs;                     // of a window: step by step; and x in panels
+  const Buffer<T> transposed;                        // weights
+  const Buffer<T> gradients, inputs;                 // of a window: of the gates, step by step; and x in panels
   const Buffer<T> grad_weight, grad_bias, sums;
   const Buffer<int64_t> starts;                      // (B + 1) real steps in the window of all rows before
   const Buffer<const T*> from;                       // the window's inputs and their gradients, step by step
@@ -170,14 +175,14 @@ struct LayerBackward {
   explicit LayerBackward(const ScanCall& call)
       : call(call), layout(call), blocks(call), tasks(call.rows * blocks.count), features(call.features),
         input_vectors((features + W - 1) / W), input_panels((input_vectors + panel_vectors - 1) / panel_vectors),
-        window(window_of(call, layout)), longest(longest_of(call)), panels(layout.wide * features), bias(layout.wide),
-        transposed(layout.wide * input_vectors * W), gates(call.rows * window * layout.wide),
+        window(window_of(call, layout)), longest(longest_of(call)),
+        transposed(layout.wide * input_vectors * W), gradients(call.rows * window * layout.wide),
         inputs(call.rows * window * input_vectors * W), grad_weight(layout.wide * input_vectors * W), grad_bias(layout.wide),
         sums(call.rows * 2 * Unit::parameters * call.columns), starts(call.rows + 1), from(call.rows * window),
         to(call.rows * window) {}
 
   bool ready() const {
-    return panels.data && bias.data && transposed.data && gates.data && inputs.data && grad_weight.data && grad_bias.data &&
+    return transposed.data && gradients.data && inputs.data && grad_weight.data && grad_bias.data &&
            sums.data && starts.data && from.data && to.data;
   }
 
@@ -207,19 +212,26 @@ struct LayerBackward {
     for (int64_t n0 = (longest - 1) / window * window; n0 >= 0 && longest; n0 -= window) {
 #pragma omp single
       number_steps(n0);
+      const int64_t count = starts.data[call.rows];
+#pragma omp for schedule(static) nowait
+      for (int64_t panel = 0; panel < input_panels; ++panel) pack_inputs(static_cast<int>(panel), static_cast<int>(count));
 #pragma omp for schedule(static, 1)
       for (int64_t i = 0; i < tasks; ++i) scan_back(task(i), n0);
-      add_products(starts.data[call.rows]);
+#pragma omp for schedule(dynamic, 1) nowait
+      for (int64_t group = 0; group < layout.wide / W; group += scan_groups) add_weights(group, count);
+      if (!call.grad_x) continue;
+      // As many chunks for each thread.
+      const int64_t chunks = ((count + scan_chunk - 1) / scan_chunk + call.threads - 1) / call.threads * call.threads;
+#pragma omp for schedule(dynamic, 1)
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) add_inputs(count * chunk / chunks, count * (chunk + 1) / chunks);
     }
     finish();
   }
 
   void prepare() const {
 #pragma omp for schedule(static)
-    for (int64_t item = 0; item < layout.items(); ++item) layout.pack(call, panels.data, bias.data, item);
-#pragma omp for schedule(static)
     for (int64_t panel = 0; panel < input_panels; ++panel) {
-      // The gradients of what the gates are filled up with are zero, so any weights do there.
+      // Any weights do for what the gates are filled up with.
       const T* weight = static_cast<const T*>(call.weight);
       pack_rows(transposed.data + panel * panel_vectors * W * layout.wide, static_cast<int>(panel), static_cast<int>(layout.wide),
                 static_cast<int>(features), static_cast<int>(input_vectors), [&](int place) {
@@ -231,6 +243,11 @@ struct LayerBackward {
     for (int64_t place = 0; place < layout.wide; ++place) {
       grad_bias.data[place] = 0;
       std::memset(grad_weight.data + place * input_vectors * W, 0, sizeof(T) * input_vectors * W);
+    }
+    // What the gates are filled up with has no gradients.
+    if (layout.each > layout.columns) {
+#pragma omp for schedule(static)
+      for (int64_t step = 0; step < call.rows * window; ++step) std::memset(gradients.data + step * layout.wide, 0, sizeof(T) * layout.wide);
     }
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < tasks; ++i) task(i).begin_backward();
@@ -253,59 +270,45 @@ struct LayerBackward {
   void scan_back(const Task& task, int64_t n0) const {
     const int64_t n1 = n0 + starts.data[task.row + 1] - starts.data[task.row];
     if (n0 == n1) return;
-    T* here = gates.data + starts.data[task.row] * layout.wide;
-    task.multiply(n0, n1, {panels.data, bias.data}, here);
-    task.backward(n0, n1, task.gates_at(here, n0), task.gradients_at(here, n0));
+    T* here = gradients.data + starts.data[task.row] * layout.wide;
+    task.backward(n0, n1, task.gates_at(Unit::keeps_gates ? task.kept(n0) : here, n0), task.gradients_at(here, n0));
   }
 
-  // What the gradients of a window's gates add to those of weights, biases and inputs.
-  void add_products(int64_t count) const {
-    const int steps = static_cast<int>(count);
-#pragma omp for schedule(static)
-    for (int64_t panel = 0; panel < input_panels; ++panel)
-      pack_rows(inputs.data + panel * panel_vectors * W * count, static_cast<int>(panel), steps, static_cast<int>(features),
-                static_cast<int>(input_vectors), [&](int step) { return from.data[step]; });
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t group = 0; group < layout.wide / W; ++group) add_weights(group * W, count);
-    if (!call.grad_x) return;
-    const Start start = Unit::gates > layout.products ? Start::add : Start::bias;
+  void pack_inputs(int panel, int count) const {
+    pack_rows(inputs.data + static_cast<int64_t>(panel) * panel_vectors * W * count, panel, count, static_cast<int>(features), static_cast<int>(input_vectors),
+              [&](int step) { return from.data[step]; });
+  }
+
+  // What the gradients of a window's gates at steps [begin, end) add to those of the inputs.
+  void add_inputs(int64_t begin, int64_t end) const {
+    const T* rows[scan_chunk];
+    for (int64_t i = begin; i < end; ++i) rows[i - begin] = gradients.data + i * layout.wide;
     const Panels<T> weights{transposed.data, static_cast<int>(layout.wide), static_cast<int>(input_vectors)};
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t first = 0; first < count; first += scan_chunk) {
-      const T* rows[scan_chunk];
-      const int some = static_cast<int>(count - first < scan_chunk ? count - first : scan_chunk);
-      for (int i = 0; i < some; ++i) rows[i] = gates.data + (first + i) * layout.wide;
-      rows_times_panels<T>(rows, to.data + first, some, weights, start, nullptr, static_cast<int>(features));
-    }
+    rows_times_panels<T>(rows, to.data + begin, static_cast<int>(end - begin), weights, Unit::gates > layout.products ? Start::add : Start::bias, nullptr,
+                         static_cast<int>(features));
   }
 
-  // The same for some weights: a vector of gates' columns against all inputs. Sums of `scan_depth` terms are made apart and
+  // And to those of some weights: a few vectors of gates' columns against all inputs. Sums of `scan_depth` terms are made apart and
   // then added up: short chains keep the rounding error of long sums small.
-  void add_weights(int64_t place, int64_t count) const {
-    constexpr int stride = panel_vectors * W;
-    alignas(64) T some[scan_depth * W];
-    alignas(64) T sums_here[W * stride];
-    Vector<T> total = load(grad_bias.data + place);
+  void add_weights(int64_t first_group, int64_t count) const {
+    const int64_t left = layout.wide / W - first_group, place = first_group * W;
+    const int groups = static_cast<int>(left < scan_groups ? left : scan_groups);
+    alignas(64) T gathered[scan_groups * scan_depth * W];
     for (int64_t first = 0; first < count; first += scan_depth) {
       const int depth = static_cast<int>(count - first < scan_depth ? count - first : scan_depth);
-      Vector<T> sum{};
-      for (int k = 0; k < depth; ++k) {
-        const Vector<T> gate = load(gates.data + (first + k) * layout.wide + place);
-        store(some + k * W, gate);
-        sum += gate;
-      }
-      total += sum;
-      for (int64_t panel = 0; panel < input_panels; ++panel) {
-        const int64_t left = input_vectors - panel * panel_vectors, vectors = left < panel_vectors ? left : panel_vectors;
-        std::memset(sums_here, 0, sizeof(sums_here));
-        columns_times_panel<T>(some, inputs.data + panel * stride * count + first * vectors * W, depth, static_cast<int>(vectors),
-                               sums_here, stride);
-        T* to = grad_weight.data + (place * input_vectors + panel * panel_vectors) * W;
-        for (int row = 0; row < W; ++row, to += input_vectors * W)
-          for (int64_t v = 0; v < vectors; ++v) store(to + v * W, load(to + v * W) + load(sums_here + row * stride + v * W));
+      alignas(64) T totals[scan_groups * W] = {};
+      gather_groups<T, scan_groups>(gradients.data + first * layout.wide + place, layout.wide, depth, groups, scan_depth, gathered, totals);
+      for (int group = 0; group < groups; ++group) {
+        T* bias = grad_bias.data + place + group * W;
+        store(bias, load(bias) + load(totals + group * W));
+        for (int64_t panel = 0; panel < input_panels; ++panel) {
+          const int64_t rest = input_vectors - panel * panel_vectors, vectors = rest < panel_vectors ? rest : panel_vectors;
+          columns_times_panel<T>(gathered + group * scan_depth * W, inputs.data + panel * panel_vectors * W * count + first * vectors * W,
+                                 depth, static_cast<int>(vectors),
+                                 grad_weight.data + ((place + group * W) * input_vectors + panel * panel_vectors) * W, input_vectors * W);
+        }
       }
     }
-    store(grad_bias.data + place, total);
   }
 
   void finish() const {

@@ -67,7 +67,10 @@ def elementwise_scan_recurrence(
         where, begin = (None, None) if resets is None else resets
         if torch.is_autocast_enabled("cpu"):
             x = x.to(weights.w_ih.dtype)
-        output, _, last = elementwise_scan(unit, x, *weights, state, begin, lengths, where, reverse)
+        # A graph that leaves Python is for inference; trained all the same, it computes once more what is not kept.
+        given = (each for each in (x, *weights, state, begin) if each is not None)
+        saving = torch.is_grad_enabled() and not torch.compiler.is_exporting() and any(each.requires_grad for each in given)
+        output, _, last, _ = elementwise_scan(unit, x, *weights, state, begin, lengths, where, reverse, saving)
         return output, last
     if chosen == "triton":
         scan = partial(linear_scan_recurrence, backend="triton")

@@ -1,6 +1,7 @@
 // Units of elementwise scans with everything between the input product and the output: gates, state, output.
 //
-// Equations are those of units.py; gates are recomputed on the way back instead of kept.
+// Equations are those of units.py. The way back gets the gates as their product left them; `keeps_gates` says whether it reads
+// them.
 #pragma once
 
 #include "../linear_scan/cpu.h"
@@ -33,7 +34,7 @@ struct Positive {
 // Gates: update, candidate.
 struct MinGRUUnit {
   static constexpr int gates = 2, parameters = 0;
-  static constexpr bool has_output = false;
+  static constexpr bool keeps_gates = true, has_output = false;
 
   template <class T>
   static RECURRA_INLINE Vector<T> step(const Vector<T>* k, const Vector<T>*, Vector<T> before) {
@@ -60,7 +61,7 @@ RECURRA_INLINE Vector<T> blend(Vector<T> forget, Vector<T> before, Vector<T> can
 // Gates: forget, input, candidate.
 struct MinLSTMUnit {
   static constexpr int gates = 3, parameters = 0;
-  static constexpr bool has_output = false;
+  static constexpr bool keeps_gates = true, has_output = false;
 
   // f / (f + i) with f = 1 / (1 + p), i = 1 / (1 + q).
   template <class T>
@@ -91,7 +92,7 @@ struct MinLSTMUnit {
 // Gates: candidate, forget, reset, highway. The state is c.
 struct SRUUnit {
   static constexpr int gates = 4, parameters = 0;
-  static constexpr bool has_output = true;
+  static constexpr bool keeps_gates = true, has_output = true;
 
   template <class T>
   static RECURRA_INLINE Vector<T> step(const Vector<T>* k, const Vector<T>*, Vector<T> before) {
@@ -124,7 +125,7 @@ struct SRUUnit {
 // Gates: candidate, forget, output. The state is c.
 struct QRNNUnit {
   static constexpr int gates = 3, parameters = 0;
-  static constexpr bool has_output = true;
+  static constexpr bool keeps_gates = true, has_output = true;
 
   template <class T>
   static RECURRA_INLINE Vector<T> step(const Vector<T>* k, const Vector<T>*, Vector<T> before) {
@@ -156,7 +157,7 @@ struct QRNNUnit {
 // Gates: recurrence, input, candidate. Parameter: the logarithm of a where the recurrence gate is open.
 struct RGLRUUnit {
   static constexpr int gates = 3, parameters = 1;
-  static constexpr bool has_output = false;
+  static constexpr bool keeps_gates = true, has_output = false;
 
   template <class T>
   struct Decay {
@@ -197,7 +198,7 @@ struct RGLRUUnit {
 template <bool Relu>
 struct IndRNNUnit {
   static constexpr int gates = 1, parameters = 1;
-  static constexpr bool has_output = false;
+  static constexpr bool keeps_gates = false, has_output = false;
 
   template <class T>
   static RECURRA_INLINE Vector<T> step(const Vector<T>* k, const Vector<T>* p, Vector<T> before) {

@@ -41,6 +41,7 @@ class Unit(NamedTuple):
         step: `(*gates, *parameters, state) -> state` of one that is not; else None.
         output: `(*gates, state) -> output`; None when the state is the output.
         reads_input: the last gate may be the input itself, where that has H features.
+        keeps_gates: the compiled way back reads the gates' products.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Unit(NamedTuple):
     step: Callable[..., Tensor] | None = None
     output: Callable[..., Tensor] | None = None
     reads_input: bool = False
+    keeps_gates: bool = True
 
     def after(self, gates: Sequence[Tensor], parameters: Sequence[Tensor], state: Tensor) -> Tensor:
         """The state after one step."""
@@ -122,7 +124,7 @@ UNITS: dict[str, Unit] = {
     "sru": Unit(3, 4, coefficients=_sru, output=_sru_output, reads_input=True),
     "qrnn": Unit(4, 3, coefficients=_qrnn, output=_qrnn_output),
     "rg_lru": Unit(5, 3, parameters=1, coefficients=_rg_lru, reads_input=True),
-    "indrnn_tanh": Unit(6, 1, parameters=1, step=_indrnn_tanh),
-    "indrnn_relu": Unit(7, 1, parameters=1, step=_indrnn_relu),
+    "indrnn_tanh": Unit(6, 1, parameters=1, step=_indrnn_tanh, keeps_gates=False),
+    "indrnn_relu": Unit(7, 1, parameters=1, step=_indrnn_relu, keeps_gates=False),
 }
 """The units by name. What their gates mean is said by the cells that are made of them."""

@@ -47,6 +47,7 @@ class ScanCall(NamedTuple):
     x_step: int = 0
     weight: int = 0
     bias: int = 0
+    kept: int = 0
     grad_output: int = 0
     grad_last: int = 0
     grad_state: int = 0

@@ -46,6 +46,9 @@ struct Gates {
   ptrdiff_t step[N];
 };
 
+// Steps that the way back asks for ahead of reading them: the processor does not foresee an order against that of memory.
+constexpr int64_t asked_ahead = 4;
+
 // Some columns of one row. Steps are counted in the order of reading, n; `time` says where they stand.
 template <class Unit, class T>
 struct ScanTask {
@@ -147,7 +150,11 @@ struct ScanTask {
   void step_back(int64_t n, int64_t place, const RowGates& gates, const RowGates& grads, T* carry) const {
     const T *parameters = static_cast<const T*>(call.parameters), *old = before(n);
     const T *states = of_step(call.states, n), *grad_output = of_step(call.grad_output, n);
+    const ptrdiff_t ahead = (call.reverse ? -asked_ahead : asked_ahead) * call.columns;
     for_vectors([&](int64_t j, int count) {
+      for (int g = 0; g < Unit::gates; ++g) __builtin_prefetch(gates.data[g] + (place - asked_ahead) * gates.step[g] + j);
+      __builtin_prefetch(states + j - ahead);
+      __builtin_prefetch(grad_output + j - ahead);
       Vector<T> k[Unit::gates], dk[Unit::gates], p[Unit::parameters + 1], dp[Unit::parameters + 1];
       for (int g = 0; g < Unit::gates; ++g) k[g] = load(gates.data[g] + place * gates.step[g] + j, count);
       for (int i = 0; i < Unit::parameters; ++i) p[i] = load(parameters + i * call.columns + j, count);

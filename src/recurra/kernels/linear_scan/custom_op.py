@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from recurra.kernels.compiled import computed
 from recurra.kernels.linear_scan import compiled
 from recurra.kernels.linear_scan.previous import previous_steps
 from recurra.kernels.transforms import in_rows, rows_apart, transformable
@@ -79,8 +80,8 @@ def _(*arguments: Any) -> tuple[Tensor, ...]:
 
 
 def widened(*tensors: Any) -> list[Any]:
-    """Tensors (or None) in a precision that the kernels compute in: half precision is only a way to store numbers."""
-    return [each if each is None or each.dtype in {torch.float32, torch.float64} else each.float() for each in tensors]
+    """Tensors (or None) in the precision that the kernels compute in."""
+    return [None if each is None else each.to(computed(each.dtype)) for each in tensors]
 
 
 def _widened(given: compiled.Arguments) -> compiled.Arguments:
