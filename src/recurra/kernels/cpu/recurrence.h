@@ -42,6 +42,9 @@ constexpr size_t near_cache = 40000;
 // Steps of rows in a chunk of input products: enough for the weights to be read from a near cache seldom.
 constexpr int chunk_rows = 192;
 
+// Most bytes of input products of one direction that are made for all steps at once.
+constexpr size_t most_shared = size_t{32} << 20;
+
 template <class T>
 RECURRA_INLINE T* at(const Sequence& sequence, int row, int step) {
   return static_cast<T*>(sequence.data) + row * sequence.row + step * sequence.step;
@@ -167,8 +170,25 @@ struct Pointers {
   int count = 0;
 };
 
+// Input products of the real steps [begin, end) of one direction, `stride` numbers a step.
+template <class T, class Cell>
+void input_products(const Call& call, const Direction& direction, const Sizes<T, Cell>& size, const ForwardWeights<T, Cell>& weights, int64_t begin,
+                    int64_t end, T* planes, ptrdiff_t stride) {
+  const Plan& plan = *call.plan;
+  for (int64_t i = begin; i < end;) {
+    Pointers<T> some;
+    for (; i < end && some.count < chunk_rows; ++i) {
+      const int rank = plan.rank_of[i];
+      some.from[some.count] = at<T>(call.x, plan.row[rank], time_of(direction, plan.length[rank], plan.step_of[i]));
+      some.to[some.count++] = planes + i * stride;
+    }
+    rows_times_panels<T>(some.from, some.to, some.count, weights.input, Start::bias, weights.bias, size.x_planes_wide());
+  }
+}
+
+// `ready` holds the input products of all real steps of the direction; when it is null the task makes its own.
 template <class T, class Cell, bool saving, bool noisy>
-void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Cell>& weights, T* scratch) {
+void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Cell>& weights, T* ready, T* scratch) {
   using V = Vector<T>;
   constexpr int W = width<T>;
   const Sizes<T, Cell> size(call);
@@ -219,15 +239,16 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
   for (int begin = 0; begin < plan.longest && running(begin) > 0; begin += chunk) {
     const int end = begin + chunk < plan.longest ? begin + chunk : plan.longest;
     const auto planes_of = [&](int step, int r) {
-      return saving ? static_cast<T*>(direction.saved) + (plan.first[step] + task.begin + r) * size.saved()
-                    : planes_here + (static_cast<size_t>(step - begin) * rows + r) * Cell::planes * wide;
+      const int64_t number = plan.first[step] + task.begin + r;
+      if (saving) return static_cast<T*>(direction.saved) + number * size.saved();
+      return ready ? ready + number * Cell::planes * wide : planes_here + (static_cast<size_t>(step - begin) * rows + r) * Cell::planes * wide;
     };
     Pointers<T> some;
     const auto flush = [&] {
       rows_times_panels<T>(some.from, some.to, some.count, weights.input, Start::bias, weights.bias, size.x_planes_wide());
       some.count = 0;
     };
-    for (int step = begin; step < end; ++step)
+    for (int step = begin; !ready && step < end; ++step)
       for (int r = 0; r < running(step); ++r) {
         const int rank = task.begin + r;
         some.from[some.count] = at<T>(call.x, plan.row[rank], time_of(direction, plan.length[rank], step));
@@ -308,8 +329,15 @@ bool forward(const Call& call) {
     const size_t needed = forward_scratch(size, call.tasks[i].end - call.tasks[i].begin, saving);
     most = needed > most ? needed : most;
   }
+  // Where there are more threads than tasks all of them make the input products, before the tasks begin.
+  const ptrdiff_t stride = saving ? size.saved() : Cell::planes * static_cast<ptrdiff_t>(size.wide);
+  const size_t planes = saving ? 0 : static_cast<size_t>(call.plan->total) * stride;
+  const bool together = call.task_count < call.threads && planes * sizeof(T) <= most_shared;
   const Buffer<T> packed(size.forward_size() * call.direction_count), scratch(most * call.task_count);
-  if (!packed.data || !scratch.data) return false;
+  const Buffer<T> shared(together ? planes * call.direction_count : 0);
+  if (!packed.data || !scratch.data || !shared.data) return false;
+  const auto ready = [&](int d) { return !together ? nullptr : saving ? static_cast<T*>(call.directions[d].saved) : shared.data + planes * d; };
+  const auto weights_of = [&](int d) { return forward_weights<T, Cell>(size, packed.data + size.forward_size() * d); };
   const int items = static_cast<int>(size.input_panels()) + size.unit_panels() + 1;
 #pragma omp parallel num_threads(call.threads) if (call.threads > 1)
   {
@@ -317,15 +345,20 @@ bool forward(const Call& call) {
 #pragma omp for schedule(static)
     for (int item = 0; item < items * call.direction_count; ++item)
       pack_forward(size, call.directions[item / items], packed.data + size.forward_size() * (item / items), item % items);
+    if (together) {
+#pragma omp for schedule(static)
+      for (int share = 0; share < call.threads * call.direction_count; ++share) {
+        const int d = share / call.threads;
+        const int64_t part = share % call.threads, total = call.plan->total;
+        input_products(call, call.directions[d], size, weights_of(d), total * part / call.threads, total * (part + 1) / call.threads, ready(d), stride);
+      }
+    }
 #pragma omp for schedule(dynamic, 1)
     for (int i = 0; i < call.task_count; ++i) {
       const Task& task = call.tasks[i];
-      const auto weights = forward_weights<T, Cell>(size, packed.data + size.forward_size() * task.direction);
-      T* mine = scratch.data + most * i;
-      if (saving)
-        noisy ? forward_task<T, Cell, true, true>(call, task, weights, mine) : forward_task<T, Cell, true, false>(call, task, weights, mine);
-      else
-        noisy ? forward_task<T, Cell, false, true>(call, task, weights, mine) : forward_task<T, Cell, false, false>(call, task, weights, mine);
+      const auto run = saving ? noisy ? forward_task<T, Cell, true, true> : forward_task<T, Cell, true, false>
+                              : noisy ? forward_task<T, Cell, false, true> : forward_task<T, Cell, false, false>;
+      run(call, task, weights_of(task.direction), ready(task.direction), scratch.data + most * i);
     }
   }
   return true;

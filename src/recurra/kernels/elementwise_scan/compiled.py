@@ -74,7 +74,7 @@ def run_forward(given: Arguments, *, saving: bool) -> tuple[Tensor, Tensor, Tens
     given = _prepared(given)
     x, state = given.x, given.state
     output, last = x.new_empty(*x.shape[:2], state.shape[1]), x.new_empty(state.shape)
-    states = x.new_empty(0) if UNITS[given.unit].output is None else torch.empty_like(output)
+    states = room(x.dtype, *((0,) if UNITS[given.unit].output is None else output.shape))
     kept = room(x.dtype, *(kept_shape(given, x.dtype) if saving else (0,)))
     if is_empty(x):
         return output, states, last.copy_(state), kept

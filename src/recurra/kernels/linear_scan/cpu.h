@@ -153,6 +153,7 @@ struct ScanTask {
     const ptrdiff_t ahead = (call.reverse ? -asked_ahead : asked_ahead) * call.columns;
     for_vectors([&](int64_t j, int count) {
       for (int g = 0; g < Unit::gates; ++g) __builtin_prefetch(gates.data[g] + (place - asked_ahead) * gates.step[g] + j);
+      for (int g = 0; g < Unit::gates; ++g) __builtin_prefetch(grads.data[g] + (place - asked_ahead) * grads.step[g] + j, 1);
       __builtin_prefetch(states + j - ahead);
       __builtin_prefetch(grad_output + j - ahead);
       Vector<T> k[Unit::gates], dk[Unit::gates], p[Unit::parameters + 1], dp[Unit::parameters + 1];
