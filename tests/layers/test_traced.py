@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, vmap
 
 from recurra.cells import GRUCell, LSTMCell, MinGRUCell
 from recurra.kernels.compiled import UNAVAILABLE
-from recurra.layers import GRU, LSTM, Stack
+from recurra.layers import GRU, LSTM, Regularization, Stack
 
 pytestmark = [pytest.mark.skipif(UNAVAILABLE is not None, reason=str(UNAVAILABLE)), pytest.mark.usefixtures("unchecked", "fresh_compiler")]
 MODELS = {
@@ -69,6 +69,20 @@ def test_two_graphs_without_a_break_serve_all_sizes(make, training):
             gradients = [torch.autograd.grad(output.square().sum(), list(model.parameters())) for output, _ in (mine, expected)]
             assert same(*gradients)
     # One for the first size, one for all others.
+    assert counter.frame_count == 2
+
+
+def test_noise_is_compiled_into_the_graph_and_drawn_anew_at_each_call():
+    torch.manual_seed(0)
+    noise = Regularization(input=0.2, between=0.2, recurrent=0.2, weight=0.2, zoneout=0.2)
+    model, counter = Stack("lstm", 3, 4, layers=2, regularization=noise), CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(model, fullgraph=True, backend=counter)
+    for rows, steps in SIZES:
+        x = torch.randn(rows, steps, 3)
+        first, second = compiled(x)[0], compiled(x)[0]
+        assert not torch.equal(first, second)
+        gradients = torch.autograd.grad(first.square().sum(), list(model.parameters()))
+        assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
     assert counter.frame_count == 2
 
 
