@@ -204,7 +204,7 @@ def room(dtype: torch.dtype, *shape: int) -> Tensor:
     size = math.prod(shape) * dtype.itemsize
     assert _cpu is not None, UNAVAILABLE
     if size < _LARGE:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")
     return torch.from_numpy(_cpu.room(size)).view(dtype).view(shape)
 
 

@@ -90,7 +90,9 @@ def run_compiled(
     """The compiled kernels, in the precision of the weights (autocast or not). All directions have the same options.
 
     Raises:
-        ValueError: a rate beside masks, for several fields of the state.
+        ValueError: the input is of another type than the weights (unless autocast is on); a rate beside masks, for several fields
+            of the state.
+        RuntimeError: the tensors are on several devices.
     """
     dtype = directions[0].weights.w_hh.dtype
     weights = [weight for each in directions for weight in each.weights]
@@ -105,7 +107,11 @@ def run_compiled(
         rates = []
     reset_states = _cast([field for each in resets for field in each.state], dtype)
     if x.dtype is not dtype:
+        if not torch.is_autocast_enabled("cpu"):
+            raise ValueError(f"The input is of {x.dtype} and the weights are of {dtype}: convert one of them, by x.to() or layer.to().")
         x = x.to(dtype)
+    if lengths is not None and not lengths.is_cpu:
+        lengths = lengths.cpu()
     # A graph that leaves Python is for inference; trained all the same, it computes once more what is not saved.
     exporting = torch.compiler.is_exporting()
     saving = torch.is_grad_enabled() and not exporting and any(each.requires_grad for each in (x, *weights, *states, *reset_states))
@@ -140,7 +146,7 @@ def _masks(operation: str, shares: Sequence[Tensor | float], widths: Sequence[in
             f"The shares of zoneout of {operation} are all rates or all masks: the rate of several fields at once is no mask of each."
         )
     each = zip(shares, [*widths[:count]] * (len(shares) // count), strict=True)
-    return [torch.as_tensor(share, dtype=like.dtype).expand(like.shape[0], steps, width) for share, width in each]
+    return [torch.as_tensor(share, dtype=like.dtype, device=like.device).expand(like.shape[0], steps, width) for share, width in each]
 
 
 def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:

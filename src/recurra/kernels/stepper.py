@@ -114,7 +114,7 @@ class CompiledStepper:
         rows = 0 if embedding is None else len(embedding)
         self.folded = 0 < rows * SIGNATURES[layers[0].operation].gates * wide * dtype.itemsize <= FOLDED_BYTES
         kept = [[_plain(tensor) for tensor in (*layer.weights, *(layer.norm or ()))] for layer in layers]
-        vectors = torch.empty(0) if embedding is None else _plain(embedding)
+        vectors = torch.empty(0, device="cpu") if embedding is None else _plain(embedding)
         self._steps = _cpu.make_stepper(
             dtype == torch.float64,
             half_weights,
@@ -135,7 +135,7 @@ class CompiledStepper:
         self._x_shape = (streams,) if self._tokens else (streams, self._features)
         self._output_shape = (streams, self._layers[-1][1])
         # Empty tensors and arrays are made faster after a pattern.
-        self._tensor = torch.empty(self._output_shape, dtype=dtype)
+        self._tensor = torch.empty(self._output_shape, dtype=dtype, device="cpu")
         self._array = self._tensor.numpy()
         self.reset()
 
@@ -167,7 +167,7 @@ class CompiledStepper:
             return out
         out = np.empty_like(self._array) if out is None else out
         if not self._steps.step_buffers(x, out):
-            given = self._converted(torch.as_tensor(np.array(x)), many=False)
+            given = self._converted(torch.as_tensor(np.array(x), device="cpu"), many=False)
             self._steps.step(given.data_ptr(), self._checked(out, np.ndarray).ctypes.data)
         return out
 
@@ -190,7 +190,7 @@ class CompiledStepper:
             ValueError: of another shape.
             IndexError: a token that the embedding has not.
         """
-        given = self._converted(x if isinstance(x, Tensor) else torch.as_tensor(np.array(x)), many=True)
+        given = self._converted(x if isinstance(x, Tensor) else torch.as_tensor(np.array(x), device="cpu"), many=True)
         steps = given.shape[1]
         output = self._tensor.new_empty(self.streams, steps, self._output_shape[1])
         if steps:

@@ -44,7 +44,10 @@ def transformable(
     """
 
     def forward(structure: tuple[int, ...], *leaves: Any) -> tuple[Tensor, ...]:
-        compute = operator if on_cpu is None or not _is_ordinary(leaves) else on_cpu
+        ordinary = on_cpu is not None and _is_ordinary(leaves)
+        if on_cpu is not None and not ordinary:
+            _check_devices(leaves)
+        compute: Any = on_cpu if ordinary else operator
         return tuple(compute(*_in_lists(structure, leaves)))
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -77,6 +80,8 @@ def transformable(
         if torch._C._are_functorch_transforms_active():  # there is no public name
             return function.apply(structure, *leaves)
         if on_cpu is None or not _is_ordinary(leaves):
+            if on_cpu is not None:
+                _check_devices(leaves)
             return operator(*arguments)
         if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and torch._C._any_requires_grad(*leaves)):
             return apply(structure, *leaves)
@@ -144,6 +149,19 @@ def _is_ordinary(leaves: Sequence[Any]) -> bool:
         return False
     keys = torch._C._dispatch_keys  # called at once, and in a list: this is asked for each tensor of each call
     return all([type(each) in _PLAIN and keys(each).raw_repr() in _PLAIN_KEYS for each in leaves if isinstance(each, Tensor)])  # noqa: C419
+
+
+def _check_devices(leaves: Sequence[Any]) -> None:
+    """Refuse tensors that are not on the CPU: torch would look for the operator on their device, and for "meta" give numbers that mean nothing.
+
+    Raises:
+        RuntimeError: there are some.
+    """
+    places = sorted({str(each.device) for each in leaves if isinstance(each, Tensor)})
+    if places not in ([], ["cpu"]):
+        raise RuntimeError(
+            f"All tensors of a call must be on one device, and these are on {' and '.join(places)}: move the layer, or what it is called with."
+        )
 
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)

@@ -118,7 +118,7 @@ class GateRecorder:
         steps = range(x.shape[1])
         noise = noise or RecurrentNoise()
         outputs, gates = [x] * len(steps), [state] * len(steps)
-        real = torch.ones(x.shape[:2], dtype=torch.bool) if lengths is None else real_steps(lengths, len(steps))
+        real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if lengths is None else real_steps(lengths, len(steps))
         real = real.to(x.device)
         for t in reversed(steps) if reverse else steps:
             if resets is not None:

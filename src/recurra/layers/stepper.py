@@ -234,7 +234,7 @@ class _StackSteps:
         return self._outputs(x, many=True)
 
     def _outputs(self, x: Any, *, many: bool) -> Any:
-        given: Tensor = x if isinstance(x, Tensor) else torch.as_tensor(np.array(x))
+        given: Tensor = x if isinstance(x, Tensor) else torch.as_tensor(np.array(x), device="cpu")
         check_input(given, self.streams, self._stack.input_size if self._embedding is None else None, many=many)
         output = self._through(given if many else given[:, None])
         output = output if many else output[:, 0]
@@ -274,7 +274,7 @@ class _StackSteps:
         given = [tuple(field.shape) for part in snapshot for field in part]
         if mine != given:
             raise ValueError(f"The state has tensors of the shapes {given}, and this stepper's state {mine}.")
-        places = torch.tensor(list(chosen))
+        places = torch.tensor(list(chosen), device="cpu")
 
         def put(field: Tensor, new: Tensor) -> Tensor:
             return field.index_copy(0, places.to(field.device), new.to(field))
@@ -283,7 +283,7 @@ class _StackSteps:
 
     def fork(self, rows: Sequence[int]) -> _StackSteps:
         check_fork(rows, self.streams)
-        chosen = torch.tensor(list(rows))
+        chosen = torch.tensor(list(rows), device="cpu")
         made = object.__new__(_StackSteps)
         made.__dict__.update(self.__dict__, streams=len(rows), _state=select(self._state, chosen))
         return made
@@ -291,7 +291,7 @@ class _StackSteps:
     def reset(self, rows: Sequence[int] | None = None) -> None:
         chosen = range(self.streams) if rows is None else rows
         check_rows(chosen, self.streams)
-        where = torch.zeros(self.streams, dtype=torch.bool)
+        where = torch.zeros(self.streams, dtype=torch.bool, device="cpu")
         where[list(chosen)] = True
         with torch.no_grad():
             initial = clone(self._stack.initial_state(self.streams))

@@ -16,7 +16,12 @@ from torch.nn.utils.rnn import PackedSequence
 from recurra.kernels.lengths import check_lengths
 from recurra.shapes import Bool, Float, Int, Tensor
 
-__all__ = ["Call", "read_call", "run_packed", "torch_class"]
+__all__ = ["Call", "autocasts", "read_call", "run_packed", "torch_class"]
+
+
+def autocasts(device: torch.device) -> bool:
+    """Whether autocast is on for a device; the device "meta" knows none, and torch raises when asked."""
+    return device.type != "meta" and torch.is_autocast_enabled(device.type)
 
 
 def torch_class(layer: nn.Module) -> type[nn.RNNBase]:
@@ -132,7 +137,7 @@ def _read_packed(
         hidden = tuple(field.index_select(1, sorted_indices) for field in hidden)
     _check(layer, data, hidden, batch_sizes)
     rows, steps = int(batch_sizes[0]), len(batch_sizes)
-    real = torch.arange(rows) < batch_sizes[:, None]
+    real = torch.arange(rows, device=batch_sizes.device) < batch_sizes[:, None]
     time, row = real.nonzero(as_tuple=True)
     place = (row * steps + time).to(data.device)
     # A plain index both ways: pad_packed_sequence takes thirteen times as long on its way back (B=64, T=50, F=300).
@@ -158,11 +163,11 @@ def run_packed(
         Outputs, zero in the padding, and the last states.
     """
     rows, steps = call.x.shape[:2]
-    lengths = torch.full((rows,), steps) if call.lengths is None else call.lengths.cpu()
+    lengths = torch.full((rows,), steps, device="cpu") if call.lengths is None else call.lengths.cpu()
     check_lengths(lengths, rows, steps)
     ordered, order = lengths.sort(descending=True, stable=True)
     # A packed sequence has no empty rows: they are read for one step of zeros, which is thrown away.
-    real = torch.arange(steps)[:, None] < ordered.clamp_min(1)
+    real = torch.arange(steps, device="cpu")[:, None] < ordered.clamp_min(1)
     time, row = real.nonzero(as_tuple=True)
     empty, order, place = ((lengths == 0).to(call.x.device), order.to(call.x.device), (order[row] * steps + time).to(call.x.device))
     data = call.x.masked_fill(empty[:, None, None], 0.0).flatten(0, 1).index_select(0, place)
@@ -191,7 +196,7 @@ def _check(layer: nn.RNNBase, given: Tensor, hidden: tuple[Tensor, ...] | None, 
             raise RuntimeError(
                 f"Input and hidden tensors are not at the same device, found input tensor at {given.device} and hidden tensor at {field.device}"
             )
-        if field.dtype != given.dtype and not torch.is_autocast_enabled(given.device.type):
+        if field.dtype != given.dtype and not autocasts(given.device):
             raise RuntimeError(
                 f"Input and hidden tensors are not the same dtype, found input tensor with {given.dtype} and hidden tensor with {field.dtype}"
             )
@@ -200,7 +205,7 @@ def _check(layer: nn.RNNBase, given: Tensor, hidden: tuple[Tensor, ...] | None, 
 def _result_dtype(layer: nn.RNNBase, x: Tensor) -> torch.dtype:
     """The type of torch's results: autocast lowers float32, but not that of torch's GRU on a CPU."""
     device = x.device.type
-    if x.dtype != torch.float32 or not torch.is_autocast_enabled(device) or (device == "cpu" and isinstance(layer, nn.GRU)):
+    if x.dtype != torch.float32 or not autocasts(x.device) or (device == "cpu" and isinstance(layer, nn.GRU)):
         return x.dtype
     return torch.get_autocast_dtype(device)
 

@@ -18,7 +18,7 @@ from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.layers.directions import reversed_reset
 from recurra.layers.dropout import drop_locked, drop_steps
 from recurra.layers.gates import GateRecorder
-from recurra.layers.torch_call import Call, read_call, run_packed, torch_class
+from recurra.layers.torch_call import Call, autocasts, read_call, run_packed, torch_class
 from recurra.shapes import Bool, Int, Tensor
 
 __all__ = ["OPTIONS", "Operation", "TorchLayer"]
@@ -117,7 +117,7 @@ class TorchLayer(nn.RNNBase):
             RuntimeError: the number of dimensions or the last one is wrong.
         """
         weight = self.weight_ih_l0
-        if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
+        if input.dtype != weight.dtype and not autocasts(input.device):
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: model.to({input.dtype})"
