@@ -161,6 +161,22 @@ def test_a_reset_begins_a_new_sequence(kind, batch_first):
         assert_same(padded[1], parts)
 
 
+@pytest.mark.parametrize("make", [LSTM, GRU])
+def test_a_reset_in_the_padding_means_nothing_to_the_backward_direction_either(make):
+    layer = make(F, H, batch_first=True, bidirectional=True)
+    x, lengths = torch.randn(B, T, F), torch.tensor([3, 6, 0, 2])
+    hx = torch.randn(2, 2, B, H)
+    hx = tuple(hx) if make is LSTM else hx[0]
+    reset = torch.zeros(B, T, dtype=torch.bool)
+    reset[1, 2] = True
+    padded = reset | (torch.arange(T) >= lengths[:, None])
+    expected, found = (
+        tree_leaves([layer(x, hx, lengths=lengths, reset=each), layer.gates(x, hx, lengths=lengths, reset=each)])
+        for each in (reset, padded)
+    )
+    assert all(map(torch.equal, found, expected))
+
+
 NOISE = {
     "variational_dropout": {"variational_dropout": 0.5},
     "recurrent_dropout": {"recurrent_dropout": 0.5},

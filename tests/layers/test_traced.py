@@ -169,6 +169,16 @@ def test_an_exported_program_takes_every_size(make, tmp_path):
         assert same(long.module()(*given), expected)
 
 
+def test_resets_of_both_directions_are_exported_for_any_number_of_steps():
+    model = Stack("lstm", 3, 4, bidirectional=True).eval()
+    sizes = {0: Dim("row", min=2, max=4096), 1: Dim("step", min=2, max=4096)}
+    given = [(torch.randn(rows, steps, 3), torch.rand(rows, steps) < 0.5) for rows, steps in ((3, 5), (4, 2), (2, 9))]
+    shapes = {"x": sizes, "reset": sizes}
+    program = torch.export.export(model, given[0][:1], {"reset": given[0][1]}, dynamic_shapes=shapes).module()
+    for x, reset in given:
+        assert same(program(x, reset=reset), model(x, reset=reset))
+
+
 @pytest.mark.parametrize("make", IN_PLACE.values(), ids=IN_PLACE)
 def test_a_layer_in_torchs_place_is_exported_for_any_number_of_steps_without_lengths(make):
     model, shapes = make().eval(), ({0: Dim("row", min=2, max=4096), 1: Dim("step", min=2, max=4096)},)

@@ -12,7 +12,18 @@ from torch.utils._pytree import _register_namedtuple  # there is no public name
 
 from recurra.shapes import Bool, Float, Tensor
 
-__all__ = ["ElmanState", "GRUState", "LSTMState", "MemoryState", "QRNNState", "SLSTMState", "ScanState", "map_state", "where_rows"]
+__all__ = [
+    "ElmanState",
+    "GRUState",
+    "LSTMState",
+    "MemoryState",
+    "QRNNState",
+    "SLSTMState",
+    "ScanState",
+    "leaves",
+    "map_state",
+    "where_rows",
+]
 
 S = TypeVar("S", bound=tuple[Any, ...])
 
@@ -85,6 +96,11 @@ def map_state(function: Callable[..., Tensor], state: S, *others: S) -> S:
     # A NamedTuple takes its fields one by one, a plain tuple takes them as one iterable.
     made: S = type(state)(*fields) if hasattr(state, "_fields") else type(state)(fields)
     return made
+
+
+def leaves(state: Any) -> list[Tensor]:
+    """The tensors of a state in order, whatever NamedTuples and tuples they stand in."""
+    return [leaf for field in state for leaf in (leaves(field) if isinstance(field, tuple) else [field])]
 
 
 def where_rows(condition: Bool[Tensor, " B"], chosen: S, other: S) -> S:

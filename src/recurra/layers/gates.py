@@ -122,7 +122,7 @@ class GateRecorder:
         real = real.to(x.device)
         for t in reversed(steps) if reverse else steps:
             if resets is not None:
-                state = where_rows(resets.where[:, t], resets.state, state)
+                state = where_rows(resets.where[:, t] & real[:, t], resets.state, state)
             before = state if noise.dropout is None else state._replace(h=state.h * noise.dropout)
             zoneout = tuple(rate if isinstance(rate, float) else rate[:, t : t + 1] for rate in noise.zoneout)
             outputs[t], state = self.run(

@@ -225,7 +225,7 @@ def _read(cells: Sequence[Cell], x: Tensor, state: Sequence[Any], lengths: Tenso
     if len(cells) == 1:
         output, last = first(x, state[0], lengths=lengths, reset=reset)
         return output, [last]
-    wheres = [reset, None if reset is None else reversed_reset(reset)]
+    wheres = [reset, None if reset is None else reversed_reset(reset, lengths)]
     # Who watches a cell (gradient flow does) is to see its own call; no bit changes by it.
     watched = any(cell._forward_hooks or cell._forward_pre_hooks for cell in cells)
     alike = all(type(cell) is type(first) for cell in cells)

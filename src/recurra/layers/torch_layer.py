@@ -184,7 +184,7 @@ class TorchLayer(nn.RNNBase):
                 number = layer * directions + direction
                 resets = None
                 if call.reset is not None:
-                    where = reversed_reset(call.reset) if direction else call.reset
+                    where = reversed_reset(call.reset, call.lengths) if direction else call.reset
                     resets = Resets(where, operation.state(*(field[number] for field in starts)))
                 state = operation.state(*(field[number] for field in hidden))
                 calls.append(Direction(state, self._weights(number, operation), resets, self._noise(x), direction == 1))
@@ -274,7 +274,7 @@ class TorchLayer(nn.RNNBase):
         if isinstance(given, PackedSequence):
             data, steps = given.data, len(given.batch_sizes)
         elif given is not None:
-            data, steps = given, given.shape[1 if self.batch_first else 0] if given.dim() == 3 else None
+            data, steps = given, given.shape[1 if self.batch_first and given.dim() == 3 else 0]
         operation, needs = self._operation().name, self._needs(training=self.training, reset=reset is not None)
         chosen = choose(operation, self.backend, needs, device=data.device.type, steps=steps)
         noisy = self.training and (self.recurrent_dropout or self.weight_dropout or self.variational_dropout)
