@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import catalogue
-from recurra.cells import GRUState, Initialization, LSTMState
+from recurra.cells import GRUState, Initialization, LSTMCell, LSTMState
 from recurra.cells.state import select
 from recurra.errors import BackendUnavailable, SettingsError
 from recurra.kernels import compiled
 from recurra.kernels.stepper import STEPPED
-from recurra.layers import Embedding, Regularization, Stack
+from recurra.layers import LSTM, Embedding, Regularization, Stack
 from recurra.layers.stepper import Stepper
 
 needs_kernels = pytest.mark.skipif(compiled.UNAVAILABLE is not None, reason=f"compiled kernels: {compiled.UNAVAILABLE}")
@@ -228,3 +228,77 @@ def test_a_named_backend_steps_or_says_why():
 def test_a_stack_that_reads_both_ways_is_refused():
     with pytest.raises(SettingsError, match="cannot be stepped: its backward half begins at the end"):
         Stepper(Stack("gru", 3, 4, bidirectional=True))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_streams_are_named_by_numbers_and_a_state_by_its_layers(way):
+    """A mask of streams taken for numbers would name the streams 0 and 1, and torch's pair of states layers for fields."""
+    stack = Stack("lstm", 3, 4, layers=2)
+    stepper = Stepper(stack, streams=3)
+    stepper.step(torch.randn(3, 3))
+    before = stepper.snapshot()
+    mask = torch.tensor([False, False, True])
+    for wrong in (mask, mask.tolist(), mask.numpy(), [0.5], 0):
+        for call in (stepper.reset, stepper.fork, lambda rows: stepper.restore(before, rows)):
+            with pytest.raises(TypeError, match=r"by a list of their numbers, such as \[0\]"):
+                call(wrong)
+    with pytest.raises(TypeError, match="one NamedTuple a layer"):
+        stepper.restore((torch.zeros(2, 3, 4), torch.zeros(2, 3, 4)))
+    assert all(
+        torch.equal(one, other)
+        for part, more in zip(stepper.snapshot(), before, strict=True)
+        for one, other in zip(part, more, strict=True)
+    )
+    for rows in (mask.nonzero()[:, 0], np.array([2]), [np.int32(2)]):
+        assert torch.equal(stepper.fork(rows).snapshot()[1].c, before[1].c[2:])
+        stepper.reset(rows)
+        assert not stepper.snapshot()[1].c[2].any()
+        stepper.restore(select(before, torch.tensor([2])), rows)
+
+
+def test_numbers_that_are_negative_by_a_mark_alone_are_read_as_they_are(way):
+    stack = Stack("gru", 3, 4)
+    x = torch.randn(2, 5, 3, dtype=torch.complex64).conj().imag
+    marked = torch._neg_view(torch.randn(2, 3))
+    assert x.is_neg()
+    assert torch.equal(Stepper(stack, streams=2).run(x), Stepper(stack, streams=2).run(x.resolve_neg()))
+    assert torch.equal(Stepper(stack, streams=2).step(marked), Stepper(stack, streams=2).step(marked.resolve_neg()))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_embedding_of_torch_is_taken_and_what_is_no_stack_is_not(way):
+    stack, embedding = Stack("gru", 3, 4), torch.nn.Embedding(10, 3)
+    stepper = Stepper(stack, embedding=embedding)
+    torch.testing.assert_close(
+        stepper.step(torch.tensor([7])), stack(embedding(torch.tensor([[7]])))[0][:, 0], rtol=0, atol=2.0**-23 * 2**4
+    )
+    with pytest.raises(SettingsError, match="max_norm changes vectors"):
+        Stepper(stack, embedding=torch.nn.Embedding(10, 3, max_norm=1.0))
+    with pytest.raises(TypeError, match="not a LSTM: `load_torch_weights`"):
+        Stepper(LSTM(3, 4))
+
+
+class Doubled(LSTMCell):
+    """Somebody's change of a built-in cell."""
+
+    def forward(self, x, state=None, **options):
+        output, state = super().forward(x, state, **options)
+        return 2 * output, state
+
+
+def hooked(features, units):
+    cell = LSTMCell(features, units)
+    cell.register_forward_hook(lambda cell, given, found: (2 * found[0], found[1]))
+    return cell
+
+
+@pytest.mark.parametrize("cell", [Doubled, hooked])
+def test_what_stands_in_a_built_in_cells_place_is_called(cell):
+    torch.manual_seed(0)
+    stack, x = Stack(cell, 3, 4), torch.randn(2, 5, 3)
+    stepper = Stepper(stack, streams=2)
+    assert "of its own, which compiled steps would not call" in stepper.explain_backend() or compiled.UNAVAILABLE
+    torch.testing.assert_close(stepper.run(x), stack(x)[0], rtol=0, atol=2.0**-23 * 2**4)  # sums of 2**3 terms in another order
+    both, plain = Stack(cell, 3, 4, bidirectional=True), Stack(LSTMCell, 3, 4, bidirectional=True)
+    plain.load_state_dict(both.state_dict())
+    assert torch.equal(both(x)[0], 2 * plain(x)[0])

@@ -189,6 +189,11 @@ class StandardCell(Cell):
         start = self.initial_state(x.shape[0]) if state is None else state
         return Direction(start, self._weights(weight_hh), self._resets(reset), noise, reverse)
 
+    def is_plain(self) -> bool:
+        """Whether its kernel alone says what a call gives: a subclass has no forward or step of its own, and no hook watches or changes it."""
+        own = type(self).forward is not StandardCell.forward or type(self).step is not StandardCell.step
+        return not (own or self._forward_hooks or self._forward_pre_hooks)
+
     def _needs(self, *, training: bool, reset: bool = False) -> Needs:
         return Needs(recurrent_dropout=training and self.recurrent_dropout > 0, zoneout=self.zoneout > 0, reset=reset)
 

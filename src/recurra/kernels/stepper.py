@@ -6,8 +6,9 @@ compiler, is `recurra.layers.stepper`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, overload
+from collections.abc import Iterable, Sequence
+from operator import index
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -16,10 +17,24 @@ from recurra.errors import BackendUnavailable
 from recurra.kernels import compiled
 from recurra.kernels.loop import RecurrentWeights
 from recurra.kernels.signatures import SIGNATURES
-from recurra.kernels.state import ElmanState, GRUState, LSTMState
+from recurra.kernels.state import ElmanState, GRUState, LSTMState, leaves
 from recurra.shapes import Float, Tensor
 
-__all__ = ["FOLDED_BYTES", "STEPPED", "CompiledStepper", "StepLayer", "check_fork", "check_input", "check_rows", "check_sizes"]
+__all__ = [
+    "FOLDED_BYTES",
+    "STEPPED",
+    "CompiledStepper",
+    "Rows",
+    "StepLayer",
+    "check_fork",
+    "check_input",
+    "check_rows",
+    "check_sizes",
+    "check_state",
+]
+
+Rows: TypeAlias = Iterable[int] | Tensor | np.ndarray
+"""Numbers of streams."""
 
 STEPPED: dict[str, type[Any]] = {"elman": ElmanState, "elman_relu": ElmanState, "lstm": LSTMState, "gru": GRUState}
 """Operations that have compiled steps, and their states."""
@@ -160,7 +175,7 @@ class CompiledStepper:
             IndexError: a token that the embedding has not.
         """
         if isinstance(x, Tensor):
-            if not (x.dtype is self._x_dtype and x.shape == self._x_shape and x.is_contiguous() and x.is_cpu):
+            if not (x.dtype is self._x_dtype and x.shape == self._x_shape and x.is_contiguous() and x.is_cpu and not x.is_neg()):
                 x = self._converted(x, many=False)
             out = torch.empty_like(self._tensor) if out is None else self._checked(out, Tensor)
             self._steps.step(x.data_ptr(), out.data_ptr())
@@ -214,7 +229,7 @@ class CompiledStepper:
             at = places[-1] + hidden
         return tuple(state)
 
-    def restore(self, snapshot: tuple[Any, ...], rows: Sequence[int] | None = None) -> None:
+    def restore(self, snapshot: tuple[Any, ...], rows: Rows | None = None) -> None:
         """Go on from a state.
 
         Args:
@@ -225,9 +240,8 @@ class CompiledStepper:
             ValueError: it is of other layers or another number of streams.
             IndexError: there is no such stream.
         """
-        chosen = range(self.streams) if rows is None else rows
-        check_rows(chosen, self.streams)
-        fields = [field for part in snapshot for field in part]
+        chosen = check_rows(rows, self.streams)
+        fields = check_state(snapshot)
         expected = [(len(chosen), hidden) for operation, hidden in self._layers for _ in STEPPED[operation]._fields]
         if [tuple(field.shape) for field in fields] != expected:
             raise ValueError(
@@ -236,7 +250,7 @@ class CompiledStepper:
             )
         self._write(chosen, torch.cat(fields, 1))
 
-    def fork(self, rows: Sequence[int]) -> CompiledStepper:
+    def fork(self, rows: Rows) -> CompiledStepper:
         """A stepper of its own over the same weights, whose streams begin as copies of some of these.
 
         Args:
@@ -245,25 +259,23 @@ class CompiledStepper:
         Raises:
             IndexError: there is no such stream.
         """
-        check_fork(rows, self.streams)
+        chosen = check_fork(rows, self.streams)
         made = object.__new__(CompiledStepper)
         made.__dict__.update(self.__dict__)
-        made._steps = self._steps.fork(len(rows))
-        made._set_streams(len(rows), self.dtype)
+        made._steps = self._steps.fork(len(chosen))
+        made._set_streams(len(chosen), self.dtype)
         numbers = self._tensor.new_empty(self.streams, self._steps.state_numbers)
         self._steps.read_state(numbers.data_ptr())
-        made._write(range(len(rows)), numbers[list(rows)])
+        made._write(range(len(chosen)), numbers[chosen])
         return made
 
-    def reset(self, rows: Sequence[int] | None = None) -> None:
+    def reset(self, rows: Rows | None = None) -> None:
         """Start some streams anew; all when None.
 
         Raises:
             IndexError: there is no such stream.
         """
-        if rows is not None:
-            check_rows(rows, self.streams)
-        self._write(range(self.streams) if rows is None else rows, self._initial)
+        self._write(check_rows(rows, self.streams), self._initial)
 
     def _write(self, rows: Sequence[int], numbers: Tensor) -> None:
         """The state of some streams: one row for each, or one for all."""
@@ -272,7 +284,7 @@ class CompiledStepper:
 
     def _converted(self, x: Tensor, *, many: bool) -> Tensor:
         check_input(x, self.streams, None if self._tokens else self._features, many=many)
-        return x.detach().to("cpu", self._x_dtype).contiguous()
+        return x.detach().to("cpu", self._x_dtype).contiguous().resolve_neg()
 
     def _checked(self, out: Any, kind: type[Any]) -> Any:
         """An output that can be written: the kernels take it on trust."""
@@ -309,27 +321,49 @@ def check_input(x: Tensor, streams: int, features: int | None, *, many: bool) ->
         raise ValueError(f"This stepper reads tokens, which are whole numbers, not {x.dtype}.")
 
 
-def check_rows(rows: Sequence[int], streams: int) -> None:
-    """Refuse streams that are not there.
+def check_rows(rows: Rows | None, streams: int) -> list[int]:
+    """Numbers of streams as a list; of all streams when None.
 
     Raises:
         IndexError: there is no such stream.
+        TypeError: they are no whole numbers. Truth values are none: as numbers they would name the streams 0 and 1.
     """
-    for row in rows:
+    if rows is None:
+        return list(range(streams))
+    given = rows.tolist() if isinstance(rows, (Tensor, np.ndarray)) else rows
+    if not isinstance(given, Iterable) or any(isinstance(row, (bool, np.bool_, float)) for row in given):
+        raise TypeError(f"Name the streams by a list of their numbers, such as [0] or where.nonzero()[:, 0], not by {rows!r}.")
+    chosen = [index(row) for row in given]
+    for row in chosen:
         if not 0 <= row < streams:
             raise IndexError(f"There is no stream {row}: they are 0 to {streams - 1}.")
+    return chosen
 
 
-def check_fork(rows: Sequence[int], streams: int) -> None:
-    """Refuse a fork of no streams, or of streams that are not there.
+def check_fork(rows: Rows, streams: int) -> list[int]:
+    """Numbers of the streams that a fork copies; see `check_rows`.
 
     Raises:
         ValueError: no stream.
         IndexError: there is no such stream.
+        TypeError: they are no whole numbers.
     """
-    check_rows(rows, streams)
-    if not rows:
+    chosen = check_rows(rows, streams)
+    if not chosen:
         raise ValueError("A fork needs at least one stream: name the rows to copy.")
+    return chosen
+
+
+def check_state(snapshot: tuple[Any, ...]) -> list[Tensor]:
+    """The tensors of a stack's state, in order.
+
+    Raises:
+        TypeError: a part of it is no NamedTuple of tensors. torch's pair of (L, B, H) is none: its layers would be taken for fields.
+    """
+    wrong = [type(part).__name__ for part in snapshot if not isinstance(part, tuple)]
+    if wrong:
+        raise TypeError(f"A state has one NamedTuple a layer, as `snapshot` and the stack give it, and here is a {wrong[0]}.")
+    return leaves(snapshot)
 
 
 def check_sizes(streams: int, embedding: Tensor | None, features: int) -> None:

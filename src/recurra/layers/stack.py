@@ -227,9 +227,8 @@ def _read(cells: Sequence[Cell], x: Tensor, state: Sequence[Any], lengths: Tenso
         return output, [last]
     wheres = [reset, None if reset is None else reversed_reset(reset, lengths)]
     # Who watches a cell (gradient flow does) is to see its own call; no bit changes by it.
-    watched = any(cell._forward_hooks or cell._forward_pre_hooks for cell in cells)
-    alike = all(type(cell) is type(first) for cell in cells)
-    if isinstance(first, StandardCell) and alike and not watched:
+    alike = all(type(cell) is type(first) and isinstance(cell, StandardCell) and cell.is_plain() for cell in cells)
+    if isinstance(first, StandardCell) and alike:
         calls = [
             cell.direction(x, start, reset=where, reverse=cell is not first)
             for cell, start, where in zip(cells, state, wheres, strict=True)

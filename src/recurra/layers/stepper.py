@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, overload
 
@@ -15,7 +14,8 @@ from recurra.cells.state import clone, map_state, reset, select
 from recurra.errors import BackendUnavailable, SettingsError
 from recurra.kernels import compiled
 from recurra.kernels.loop import RecurrentWeights
-from recurra.kernels.stepper import STEPPED, CompiledStepper, StepLayer, check_fork, check_input, check_rows, check_sizes
+from recurra.kernels.state import leaves
+from recurra.kernels.stepper import STEPPED, CompiledStepper, Rows, StepLayer, check_fork, check_input, check_rows, check_sizes, check_state
 from recurra.layers.embedding import Embedding
 from recurra.layers.stack import Stack
 from recurra.shapes import Float, Tensor
@@ -36,7 +36,7 @@ class Stepper:
     Args:
         stack: read in one direction.
         streams: S.
-        embedding: vectors of tokens, (V, F) or their module. Steps then take numbers of tokens in place of vectors; while
+        embedding: vectors of tokens, (V, F) or their module, torch's too. Steps then take numbers of tokens in place of vectors; while
             the products with the input weights fit in `recurra.kernels.stepper.FOLDED_BYTES` they are computed beforehand.
         half_weights: keep the matrices of the recurrence in 16 bits, all else in float32. A step then reads half as much, which
             is what it takes its time for where weights are larger than the near caches (from some 256 units on). Outputs are
@@ -46,9 +46,9 @@ class Stepper:
         streams: S.
 
     Raises:
-        SettingsError: the stack reads both ways.
+        SettingsError: the stack reads both ways, or the embedding has a `max_norm`.
         ValueError: there is no stream, the embedding does not fit the stack, or a weight does not fit into 16 bits.
-        TypeError: 16 bits are asked for of a stack in float64.
+        TypeError: it is no stack, or 16 bits are asked for of one in float64.
         BackendUnavailable: there are no compiled steps of the stack, and it names the backend "cpu" or 16 bits are asked for.
     """
 
@@ -57,15 +57,23 @@ class Stepper:
         stack: Stack,
         *,
         streams: int = 1,
-        embedding: Embedding | Float[Tensor, "V F"] | None = None,
+        embedding: Embedding | nn.Embedding | Float[Tensor, "V F"] | None = None,
         half_weights: bool = False,
     ) -> None:
+        if not isinstance(stack, Stack):
+            raise TypeError(
+                f"A stepper takes a recurra.layers.Stack, not a {type(stack).__name__}: `load_torch_weights` copies those of torch's layers into one."
+            )
         if stack.bidirectional:
             raise SettingsError(
                 "A stack that reads both ways cannot be stepped: its backward half begins at the end, and a stream has none. "
                 "Train one with bidirectional=False."
             )
-        vectors = embedding.weight if isinstance(embedding, Embedding) else embedding
+        if isinstance(embedding, nn.Embedding) and embedding.max_norm is not None:
+            raise SettingsError(
+                "The embedding's max_norm changes vectors when they are read: give the stepper vectors that are as they stay."
+            )
+        vectors = embedding.weight if isinstance(embedding, Embedding | nn.Embedding) else embedding
         check_sizes(streams, vectors, stack.input_size)
         refusal = _refusal(stack)
         if refusal and any(getattr(cell, "backend", "auto") == "cpu" for cell in stack.cells):
@@ -131,20 +139,21 @@ class Stepper:
         """A copy of the state, in the form that the stack takes and returns; `recurra.cells.state.select` reorders its streams."""
         return self._runner.snapshot()
 
-    def restore(self, snapshot: tuple[Any, ...], rows: Sequence[int] | None = None) -> None:
+    def restore(self, snapshot: tuple[Any, ...], rows: Rows | None = None) -> None:
         """Go on from a state: a snapshot, or what the stack returned.
 
         Args:
             snapshot: the state.
-            rows: the streams that go on from it, one for each of its rows; all when None.
+            rows: numbers of the streams that go on from it, one for each of its rows (a list, an array or a tensor); all when None.
 
         Raises:
             ValueError: it is of other layers or another number of streams.
             IndexError: there is no such stream.
+            TypeError: streams are not named by numbers, or the state has no NamedTuple a layer.
         """
         self._runner.restore(snapshot, rows)
 
-    def fork(self, rows: Sequence[int]) -> Stepper:
+    def fork(self, rows: Rows) -> Stepper:
         """A stepper of its own over the same weights, whose streams begin as copies of some of these.
 
         Args:
@@ -152,17 +161,19 @@ class Stepper:
 
         Raises:
             IndexError: there is no such stream.
+            TypeError: streams are not named by numbers.
         """
         made = object.__new__(type(self))
         made._refusal = self._refusal
         made._runner = self._runner.fork(rows)
         return made
 
-    def reset(self, rows: Sequence[int] | None = None) -> None:
+    def reset(self, rows: Rows | None = None) -> None:
         """Start some streams anew, from the cells' initial state; all when None.
 
         Raises:
             IndexError: there is no such stream.
+            TypeError: streams are not named by numbers.
         """
         self._runner.reset(rows)
 
@@ -186,6 +197,8 @@ def _refusal(stack: Stack) -> str | None:
             return f"{type(cell).__name__} has no compiled steps, only the cells {', '.join(STEPPED)} have"
         if cell.backend not in {"auto", "cpu"}:
             return f"it names the backend {cell.backend!r}"
+        if not cell.is_plain():
+            return f"{type(cell).__name__} has a forward, a step or hooks of its own, which compiled steps would not call"
         weight = cell.weight_hh
         if weight.device.type != "cpu" or weight.dtype not in {torch.float32, torch.float64}:
             return f"compiled steps run on a CPU in float32 and float64, and the weights are {weight.dtype} on {weight.device.type}"
@@ -267,32 +280,29 @@ class _StackSteps:
     def snapshot(self) -> tuple[Any, ...]:
         return clone(self._state)
 
-    def restore(self, snapshot: tuple[Any, ...], rows: Sequence[int] | None = None) -> None:
-        chosen = range(self.streams) if rows is None else rows
-        check_rows(chosen, self.streams)
-        mine = [(len(chosen), *field.shape[1:]) for part in self._state for field in part]
-        given = [tuple(field.shape) for part in snapshot for field in part]
+    def restore(self, snapshot: tuple[Any, ...], rows: Rows | None = None) -> None:
+        chosen = check_rows(rows, self.streams)
+        mine = [(len(chosen), *field.shape[1:]) for field in leaves(self._state)]
+        given = [tuple(field.shape) for field in check_state(snapshot)]
         if mine != given:
             raise ValueError(f"The state has tensors of the shapes {given}, and this stepper's state {mine}.")
-        places = torch.tensor(list(chosen), device="cpu")
+        places = torch.tensor(chosen, dtype=torch.int64, device="cpu")
 
         def put(field: Tensor, new: Tensor) -> Tensor:
             return field.index_copy(0, places.to(field.device), new.to(field))
 
         self._state = map_state(put, self._state, snapshot)
 
-    def fork(self, rows: Sequence[int]) -> _StackSteps:
-        check_fork(rows, self.streams)
-        chosen = torch.tensor(list(rows), device="cpu")
+    def fork(self, rows: Rows) -> _StackSteps:
+        chosen = check_fork(rows, self.streams)
         made = object.__new__(_StackSteps)
-        made.__dict__.update(self.__dict__, streams=len(rows), _state=select(self._state, chosen))
+        made.__dict__.update(self.__dict__, streams=len(chosen), _state=select(self._state, torch.tensor(chosen, device="cpu")))
         return made
 
-    def reset(self, rows: Sequence[int] | None = None) -> None:
-        chosen = range(self.streams) if rows is None else rows
-        check_rows(chosen, self.streams)
+    def reset(self, rows: Rows | None = None) -> None:
+        chosen = check_rows(rows, self.streams)
         where = torch.zeros(self.streams, dtype=torch.bool, device="cpu")
-        where[list(chosen)] = True
+        where[chosen] = True
         with torch.no_grad():
             initial = clone(self._stack.initial_state(self.streams))
             like = next(self._stack.parameters(), torch.empty(0))
