@@ -1,10 +1,13 @@
 """The contract of recurrent layers over every cell and stack of the catalogue."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
 
 import catalogue
-from recurra.cells import Cell, ElmanState, clone, detach, reset, select
+from recurra.cells import Cell, ElmanState, LSTMState, clone, detach, reset, select
+from recurra.layers import Stack, Stepper
 from recurra.testing import assert_conforms
 
 
@@ -129,3 +132,53 @@ def test_a_cell_without_step_says_so():
 
     with pytest.raises(NotImplementedError, match="Empty has no step"):
         Empty(1, 1)(torch.zeros(1, 1, 1))
+
+
+class CountedState(NamedTuple):
+    """A state of states, with whole numbers in it."""
+
+    steps: torch.Tensor
+    memory: LSTMState
+
+
+class Counting(Cell):
+    """A cell that is as good as any other: it counts its steps, and its memory is that of another cell."""
+
+    state_type = CountedState
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size)
+        self.inner = torch.nn.LSTMCell(input_size, hidden_size)
+
+    def initial_state(self, batch_size):
+        memory = self.inner.weight_hh.new_zeros(batch_size, self.hidden_size)
+        return CountedState(torch.zeros(batch_size, dtype=torch.int64), LSTMState(memory, memory))
+
+    def step(self, x, state):
+        memory = LSTMState(*self.inner(x, state.memory))
+        return memory.h * (1 + state.steps % 2)[:, None], CountedState(state.steps + 1, memory)
+
+
+def test_states_of_states_and_of_whole_numbers_conform_and_stream():
+    torch.manual_seed(0)
+    assert_conforms(Counting(3, 4))
+    stack = Stack(Counting, 3, 4, layers=2)
+    assert_conforms(stack)
+    x = torch.randn(2, 6, 3)
+    stepper = Stepper(stack, streams=2)
+    before = stepper.snapshot()
+    expected = stack(x)[0]
+    for _ in range(2):
+        torch.testing.assert_close(stepper.run(x), expected, rtol=0, atol=2.0**-23 * 2**4)  # sums of 2**3 terms in another order
+        stepper.restore(before)
+    assert stepper.fork([1]).snapshot()[0].steps.tolist() == [0]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_has_no_contract_is_named():
+    for wrong in (Counting, torch.nn.LSTM(3, 4)):
+        with pytest.raises(TypeError, match="The contract is that of"):
+            assert_conforms(wrong)
+    for few in ({"batch_size": 1}, {"steps": 1}):
+        with pytest.raises(ValueError, match="2 or more rows and steps"):
+            assert_conforms(Counting(3, 4), **few)

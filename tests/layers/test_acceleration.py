@@ -210,3 +210,10 @@ def test_what_only_torch_runs_is_left_with_the_reason():
     assert "quantized" in reasons["quantized.0"]
     assert "compiled by torch.jit" in reasons["script"]
     assert "built on torch.nn.RNNBase" in reasons["base"]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("given", [[nn.LSTM(3, 4)], nn.LSTM], ids=["a list", "a class"])
+def test_what_is_no_module_is_named(given):
+    with pytest.raises(TypeError, match="accelerate takes a"):
+        recurra.accelerate(given)

@@ -1,8 +1,13 @@
 """Stacks, cells and layers called with what does not fit: an error that says so, and never numbers that mean nothing."""
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from catalogue import LeakyCell
+from recurra.cells import GRUState, LSTMCell, LSTMState, MinGRUCell
+from recurra.errors import SettingsError
 from recurra.kernels.compiled import UNAVAILABLE
 from recurra.layers import GRU, LSTM, Stack
 
@@ -61,3 +66,74 @@ def test_shapes_are_known_on_the_device_meta_with_every_option():
     output, (h, c) = layer(elsewhere(B, T, F), lengths=elsewhere(B, dtype=torch.int64))
     assert (output.shape, h.shape, c.shape) == ((B, T, H), (2, B, H), (2, B, H))
     assert output.device.type == "meta"
+
+
+@pytest.mark.parametrize("name", ["lengths", "reset"])
+@pytest.mark.parametrize(
+    "make", [lambda: Stack("lstm", F, H), lambda: MinGRUCell(F, H), lambda: LeakyCell(F, H), lambda: GRU(F, H, batch_first=True)]
+)
+def test_lists_and_arrays_in_place_of_tensors_are_named(make, name):
+    given = {"lengths": [2, 5], "reset": np.zeros((B, T), dtype=bool)}[name]
+    with pytest.raises(TypeError, match=rf"{name} must be a tensor of \w+, not a (list|ndarray): pass torch.as_tensor\({name}\)"):
+        make()(torch.randn(B, T, F), **{name: given})
+
+
+def test_states_of_another_form_are_named():
+    """torch's pair of tensors, a tensor alone, a plain tuple, another cell's state."""
+    x, h = torch.randn(B, T, F), torch.zeros(2, B, H)
+    for make, state, found in (
+        (lambda: Stack("lstm", F, H, layers=2), (h, h), "Tensor"),
+        (lambda: Stack("lstm", F, H, layers=2), LSTMState(h[0], h[0]), "Tensor"),
+        (lambda: LSTMCell(F, H), (h[0], h[0]), "tuple"),
+        (lambda: MinGRUCell(F, H), h[0], "Tensor"),
+        (lambda: LSTMCell(F, H), GRUState(h[0]), "GRUState"),
+    ):
+        with pytest.raises(TypeError, match=f"as `initial_state` and every call return it, not a {found}"):
+            make()(x, state)
+    with pytest.raises(TypeError, match="must be a NamedTuple of tensors"):
+        LeakyCell(F, H)(x, h[0])
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (lambda h: h, "not a Tensor"),
+        (lambda h: (h, h), r"not \(Tensor, Tensor\)"),
+        (lambda h: (h, (h,)), r"not \(Tensor, tuple\)"),
+        (lambda h: LSTMState(h, h), r"not \(Tensor, Tensor\)"),
+    ],
+)
+def test_a_step_that_returns_something_else_is_named(found, message):
+    class Wrong(LeakyCell):
+        def step(self, x, state):
+            return found(super().step(x, state)[0])
+
+    with pytest.raises(TypeError, match=rf"Wrong.step must return \(output, state\) with the state a ElmanState, as it got it, {message}"):
+        Wrong(F, H)(torch.randn(B, T, F))
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [(nn.LSTM, "made a torch.nn.modules.rnn.LSTM"), (LeakyCell(F, H), "not a LeakyCell"), (3, "not a int")],
+)
+def test_a_stack_of_what_is_no_cell_is_refused(cell, message):
+    with pytest.raises(SettingsError, match=message):
+        Stack(cell, F, H)
+
+
+@pytest.mark.parametrize(
+    ("make", "rows", "steps"),
+    [
+        (lambda: LSTM(F, H, 2, batch_first=True), 0, T),
+        (lambda: GRU(F, H, batch_first=True), 0, T),
+        (lambda: Stack("slstm", F, H), 0, T),
+        (lambda: Stack("slstm", F, H, bidirectional=True), B, 0),
+    ],
+)
+def test_a_call_without_rows_or_steps_has_gradients_as_any_other(make, rows, steps):
+    """As of torch: zeros, and not missing."""
+    layer, x = make(), torch.zeros(rows, steps, F, requires_grad=True)
+    output, _ = layer(x)
+    assert output.shape[:2] == (rows, steps)
+    gradients = torch.autograd.grad(output.sum(), [x, *layer.parameters()])
+    assert not any(gradient.any() for gradient in gradients)

@@ -14,6 +14,7 @@ from recurra.kernels import compiled_loop
 from recurra.kernels.backend import Choice, choose
 from recurra.kernels.compiled_loop import run_compiled_loop
 from recurra.kernels.dispatch import check_input
+from recurra.kernels.lengths import check_is_tensor
 from recurra.kernels.loop import Resets, run_loop
 from recurra.kernels.state import ElmanState
 from recurra.shapes import Bool, Float, Int, Tensor
@@ -101,8 +102,10 @@ class Cell(nn.Module):
 
         Raises:
             BackendUnavailable: the backend named cannot run this call.
+            ValueError: shapes that do not fit.
+            TypeError: the state is none, or `step` returns something else than an output and a state of the type that it got.
         """
-        state = self.initial_state(x.shape[0]) if state is None else state
+        state = self._before(state, x.shape[0], tuple)
         resets = self._resets(reset)
         check_input(x, state, self.input_size, lengths, resets)
         if x.shape[0] * x.shape[1] == 0:
@@ -110,7 +113,7 @@ class Cell(nn.Module):
         # Within a larger graph that is being compiled, the loop is part of it.
         if not torch.compiler.is_compiling() and self._choose(x, reset=resets is not None).backend == "compile":
             return run_compiled_loop(self, x, state, lengths=lengths, resets=resets, reverse=reverse)
-        return run_loop(self.step, x, state, lengths=lengths, resets=resets, reverse=reverse)
+        return run_loop(self._checked_step, x, state, lengths=lengths, resets=resets, reverse=reverse)
 
     def explain_backend(self, x: Float[Tensor, "B T F"] | None = None, *, reset: Bool[Tensor, "B T"] | None = None) -> str:
         """What computes this cell as it stands (training or evaluation), and why.
@@ -138,5 +141,39 @@ class Cell(nn.Module):
         """Sizes, for `print(cell)`."""
         return f"{self.input_size}, {self.hidden_size}"
 
+    def _before(self, state: Any, batch_size: int, kind: type[Any]) -> Any:
+        """The state that a call begins with.
+
+        Args:
+            state: what was given; None for `initial_state`.
+            batch_size: B.
+            kind: what it must be.
+
+        Raises:
+            TypeError: it is something else.
+        """
+        if state is None:
+            return self.initial_state(batch_size)
+        if not isinstance(state, kind):
+            name = "a NamedTuple of tensors" if kind is tuple else f"of the type {kind.__name__}"
+            raise TypeError(
+                f"The state of {type(self).__name__} must be {name}, as `initial_state` and every call return it, not a {type(state).__name__}."
+            )
+        return state
+
+    def _checked_step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """`step`, and that it returns what it says."""
+        found: Any = self.step(x, state)
+        if not (isinstance(found, tuple) and len(found) == 2 and type(found[1]) is type(state)):
+            what = f"({', '.join(type(each).__name__ for each in found)})" if isinstance(found, tuple) else f"a {type(found).__name__}"
+            raise TypeError(
+                f"{type(self).__name__}.step must return (output, state) with the state a {type(state).__name__}, as it got it, not {what}."
+            )
+        output, after = found
+        return output, after
+
     def _resets(self, reset: Tensor | None) -> Resets | None:
-        return None if reset is None else Resets(reset, self.initial_state(reset.shape[0]))
+        if reset is None:
+            return None
+        check_is_tensor("reset", reset, "booleans")
+        return Resets(reset, self.initial_state(reset.shape[0]))

@@ -84,7 +84,7 @@ class QRNNCell(ScanCell):
         reverse: bool = False,
     ) -> tuple[Float[Tensor, "B T H"], Any]:
         """All steps of all rows; see `Cell.forward`."""
-        state = self.initial_state(x.shape[0]) if state is None else state
+        state = self._before(state, x.shape[0], MemoryState if self.window == 1 else QRNNState)
         if self.window == 1:
             output, c = self._scan(x, state.c, lengths=lengths, reset=reset, reverse=reverse)
             return output, MemoryState(c)

@@ -138,7 +138,7 @@ class ScanCell(Cell):
         Raises:
             BackendUnavailable: the backend named cannot run this call.
         """
-        state = self.initial_state(x.shape[0]) if state is None else state
+        state = self._before(state, x.shape[0], self.state_type)
         output, last = self._scan(x, state[0], lengths=lengths, reset=reset, reverse=reverse)
         return output, self.state_type(last)
 

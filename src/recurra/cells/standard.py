@@ -186,7 +186,7 @@ class StandardCell(Cell):
                 training=self.training,
             )
         weight_hh = drop_weights(self.weight_hh, self.weight_dropout) if self.training else self.weight_hh
-        start = self.initial_state(x.shape[0]) if state is None else state
+        start = self._before(state, x.shape[0], self.state_type)
         return Direction(start, self._weights(weight_hh), self._resets(reset), noise, reverse)
 
     def is_plain(self) -> bool:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from recurra.kernels.backend import Needs, choose
 from recurra.kernels.compiled import UNAVAILABLE
-from recurra.kernels.lengths import check_lengths
+from recurra.kernels.lengths import check_is_tensor, check_lengths
 from recurra.kernels.loop import RecurrentNoise, Resets
+from recurra.kernels.state import leaves, map_state
 from recurra.shapes import Tensor
 
-__all__ = ["check_input", "choose_backend", "tell_what_is_missing"]
+__all__ = ["check_input", "choose_backend", "run_nothing", "tell_what_is_missing"]
+
+
+S = TypeVar("S", bound=tuple[Any, ...])
+
+
+def run_nothing(x: Tensor, width: int, state: S, weights: Iterable[Tensor]) -> tuple[Tensor, S]:
+    """What a call without rows or without steps gives: empty outputs (B, T, width), and the state that it came with.
+
+    Both depend on all that others depend on, so that gradients are zeros and not missing, as torch's are.
+    """
+    nothing = sum((each.flatten()[:0].sum() for each in (x, *weights, *leaves(state)) if each.is_floating_point()), x.new_zeros(()))
+    return x.new_zeros(*x.shape[:2], width) + nothing, map_state(lambda field: field + nothing.to(field.dtype), state)
 
 
 def check_input(x: Tensor, state: tuple[Any, ...], features: int, lengths: Tensor | None, resets: Resets | None) -> None:
@@ -24,13 +38,18 @@ def check_input(x: Tensor, state: tuple[Any, ...], features: int, lengths: Tenso
         ValueError: they do not fit.
         TypeError: lengths are not integers, or resets not booleans.
     """
-    if min(features, state[0].shape[1]) < 1:
-        raise ValueError(f"A recurrence needs at least one feature and one unit; given are {features} and {state[0].shape[1]}.")
+    first = state[0]
+    while isinstance(first, tuple):  # a state of states
+        first = first[0]
+    if min((features, *first.shape[1:])) < 1:
+        raise ValueError(
+            f"A recurrence needs at least one feature and one unit; given are {features} features and a state of shape {tuple(first.shape)}."
+        )
     if x.ndim != 3 or x.shape[2] != features:
         raise ValueError(f"The input must be of shape (B, T, {features}), not {tuple(x.shape)}.")
-    if state[0].shape[0] != x.shape[0]:
+    if first.shape[0] != x.shape[0]:
         raise ValueError(
-            f"The state is for {state[0].shape[0]} rows and the input has {x.shape[0]}: use select(state, rows) or initial_state({x.shape[0]})."
+            f"The state is for {first.shape[0]} rows and the input has {x.shape[0]}: use select(state, rows) or initial_state({x.shape[0]})."
         )
     if lengths is not None:
         check_lengths(lengths, *x.shape[:2])
@@ -45,6 +64,7 @@ def check_resets(where: Tensor, batch_size: int, steps: int) -> None:
         ValueError: another shape.
         TypeError: another type.
     """
+    check_is_tensor("reset", where, "booleans")
     if where.dtype != torch.bool:
         raise TypeError(f"reset must be booleans, not {where.dtype}: pass reset.bool().")
     if where.shape != (batch_size, steps):

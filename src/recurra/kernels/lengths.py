@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from recurra.shapes import Bool, Float, Int, Tensor
 
-__all__ = ["check_lengths", "real_steps", "reverse_rows", "values_are_known"]
+__all__ = ["check_is_tensor", "check_lengths", "real_steps", "reverse_rows", "values_are_known"]
 
 
 def values_are_known(lengths: Tensor) -> bool:
     """Whether Python can look at them now, without waiting for a device: nothing traces or transforms them."""
     # There is no public name for what torch.func is doing.
     return lengths.device.type == "cpu" and not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active()
+
+
+def check_is_tensor(name: str, given: Any, what: str) -> None:
+    """Refuse lists and arrays in words.
+
+    Raises:
+        TypeError: it is no tensor.
+    """
+    if not isinstance(given, Tensor):
+        raise TypeError(f"{name} must be a tensor of {what}, not a {type(given).__name__}: pass torch.as_tensor({name}).")
 
 
 def check_lengths(lengths: Tensor, batch_size: int, steps: int) -> None:
@@ -22,6 +34,7 @@ def check_lengths(lengths: Tensor, batch_size: int, steps: int) -> None:
         ValueError: wrong shape, or a length out of range.
         TypeError: lengths are not integers.
     """
+    check_is_tensor("lengths", lengths, "integers")
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise TypeError(f"lengths must be integers, not {lengths.dtype}: pass lengths.long().")
     if lengths.shape != (batch_size,):

@@ -332,7 +332,7 @@ def check_rows(rows: Rows | None, streams: int) -> list[int]:
         return list(range(streams))
     given = rows.tolist() if isinstance(rows, (Tensor, np.ndarray)) else rows
     if not isinstance(given, Iterable) or any(isinstance(row, (bool, np.bool_, float)) for row in given):
-        raise TypeError(f"Name the streams by a list of their numbers, such as [0] or where.nonzero()[:, 0], not by {rows!r}.")
+        raise TypeError(f"Name the streams by a list of their numbers, such as [0] or mask.nonzero()[:, 0], not by {rows!r}.")
     chosen = [index(row) for row in given]
     for row in chosen:
         if not 0 <= row < streams:

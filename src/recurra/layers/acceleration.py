@@ -99,7 +99,12 @@ def accelerate(module: nn.Module) -> Acceleration:
 
     Returns:
         What was exchanged and what was left, and why.
+
+    Raises:
+        TypeError: it is no module (a list of layers, or the class of a model).
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"accelerate takes a torch.nn.Module and works inside it, and this is {module!r}.")
     places: dict[int, tuple[nn.Module, list[str]]] = {}
     for name, layer in module.named_modules(remove_duplicate=False):
         places.setdefault(id(layer), (layer, []))[1].append(name)

@@ -16,7 +16,7 @@ from recurra.data.batch import padding_mask
 from recurra.errors import SettingsError, nearest
 from recurra.kernels.backend import choose
 from recurra.kernels.directions import run_directions
-from recurra.kernels.lengths import values_are_known
+from recurra.kernels.lengths import check_is_tensor, values_are_known
 from recurra.layers.directions import reversed_reset
 from recurra.layers.dropout import StepDropout, VariationalDropout
 from recurra.shapes import Bool, Float, Int, Tensor
@@ -163,7 +163,10 @@ class Stack(nn.Module):
         if len(state) != len(cells):
             raise ValueError(f"The state has {len(state)} parts and the stack {len(cells)} cells: use initial_state(batch_size).")
         mask = None
+        if reset is not None:
+            check_is_tensor("reset", reset, "booleans")
         if lengths is not None:
+            check_is_tensor("lengths", lengths, "integers")
             if values_are_known(lengths) and bool((lengths == x.shape[1]).all()):
                 lengths = None
             else:
@@ -251,6 +254,10 @@ def _maker(
         if cell not in CELLS:
             raise SettingsError(f"There is no cell {cell!r}: use {', '.join(CELLS)}, or pass a Cell class.{nearest(cell, CELLS)}")
         cell = CELLS[cell]
+    if isinstance(cell, Cell) or not callable(cell):
+        raise SettingsError(
+            f"`cell` is a name, a Cell class or a callable (input_size, hidden_size) -> Cell, of which a stack makes its own, not a {type(cell).__name__}."
+        )
     user_cell: Callable[[int, int], Cell] = cell
     if isinstance(cell, type) and issubclass(cell, StandardCell):
         standard = cell
@@ -281,6 +288,10 @@ def _maker(
 
     def make(input_size: int, hidden_size: int) -> Cell:
         made = user_cell(input_size, hidden_size)
+        if not isinstance(made, Cell):
+            raise SettingsError(
+                f"`cell` must make cells of recurra.cells.Cell, and made a {type(made).__module__}.{type(made).__name__}: derive it from Cell."
+            )
         if backend != "auto":
             choose(getattr(made, "operation", "step"), backend, device=None)
             made.backend = backend

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from recurra.kernels.lengths import check_lengths
+from recurra.kernels.lengths import check_is_tensor, check_lengths
 from recurra.shapes import Bool, Float, Int, Tensor
 
 __all__ = ["Call", "autocasts", "read_call", "run_packed", "torch_class"]
@@ -103,6 +103,9 @@ def read_call(
         TypeError: lengths are not integers, or resets not booleans.
         RuntimeError: sizes, devices or types do not fit, or there are no steps.
     """
+    for name, what, kind in (("lengths", lengths, "integers"), ("reset", reset, "booleans")):
+        if what is not None:
+            check_is_tensor(name, what, kind)
     hidden = None if hx is None else (hx[0], hx[1]) if isinstance(layer, nn.LSTM) else (hx,)
     if isinstance(given, PackedSequence):
         return _read_packed(layer, given, hidden, lengths, reset)

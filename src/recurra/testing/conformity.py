@@ -14,6 +14,7 @@ from torch import nn
 
 from recurra.cells import Cell
 from recurra.cells.state import detach, map_state, select
+from recurra.kernels.state import leaves
 from recurra.layers.stack import Stack
 from recurra.shapes import Tensor
 
@@ -45,8 +46,14 @@ def assert_conforms(layer: Cell | Stack, *, batch_size: int = 4, steps: int = 5,
 
     Raises:
         AssertionError: a part of the contract is broken; the message says which and by how much.
+        TypeError: it is neither a cell nor a stack.
+        ValueError: one row or one step, on which nothing can be broken.
     """
-    layer = copy.deepcopy(layer).double().eval()
+    if not isinstance(layer, Cell | Stack):
+        raise TypeError(f"The contract is that of a recurra.cells.Cell or a Stack, an object and not a class; this is {layer!r}.")
+    if batch_size < 2 or steps < 2:
+        raise ValueError(f"The contract is checked on 2 or more rows and steps, not on {batch_size} and {steps}.")
+    layer = copy.deepcopy(layer).to("cpu", torch.float64).eval()
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(batch_size, steps, layer.input_size, generator=generator, dtype=torch.float64)
     # A state that the layer came to by itself, because not every tensor need be a valid state.
@@ -69,7 +76,7 @@ def _check_form(layer: Cell | Stack, x: Tensor) -> None:
         raise AssertionError(f"The output must be of shape {(*x.shape[:2], layer.output_size)}, not {tuple(output.shape)}.")
     if type(state) is not type(initial):
         raise AssertionError(f"The state must stay a {type(initial).__name__}, not become a {type(state).__name__}.")
-    for before, after in zip(_leaves(initial), _leaves(state), strict=True):
+    for before, after in zip(leaves(initial), leaves(state), strict=True):
         if before.shape != after.shape:
             raise AssertionError(f"The state's shapes must stay as they are: {tuple(before.shape)} became {tuple(after.shape)}.")
 
@@ -116,7 +123,7 @@ def _check_rows(layer: Cell | Stack, x: Tensor, state: Any) -> None:
         one = torch.tensor([row])
         output, last = layer(alone.x[one, :real], select(alone.state, one))
         rows.append(torch.cat([output, output.new_zeros(1, steps - real, output.shape[2])], 1))
-        states.append(_leaves(last))
+        states.append(leaves(last))
     alone.add(torch.cat(rows), tuple(torch.cat(fields) for fields in zip(*states, strict=True)))
     poisoned = x.masked_fill(padding[..., None], torch.nan)
     together = _Run(layer, poisoned, state)
@@ -152,7 +159,7 @@ def _check_gradients(layer: Cell | Stack, x: Tensor, state: Any) -> None:
     def function(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(names, values, strict=True))
         output, last = torch.func.functional_call(layer, given, (x, state), {"lengths": lengths})
-        return output, *_leaves(last)
+        return output, *leaves(last)
 
     # fast_mode projects on random directions: one number for all derivatives together.
     torch.autograd.gradcheck(function, (x.clone().requires_grad_(), *parameters), fast_mode=True)
@@ -169,17 +176,17 @@ class _Run:
     def __init__(self, layer: nn.Module, x: Tensor, state: Any) -> None:
         self.x = x.clone().requires_grad_()
         self.state: Any = None if state is None else map_state(_fresh, state)
-        started = [] if self.state is None else [leaf for leaf in _leaves(self.state) if leaf.requires_grad]
+        started = [] if self.state is None else [leaf for leaf in leaves(self.state) if leaf.requires_grad]
         self.parameters = [parameter for parameter in layer.parameters() if parameter.requires_grad] + started
         self.outputs: list[Tensor] = []
 
     def add(self, output: Tensor, state: Any) -> None:
-        self.outputs = [output, *_leaves(state)]
+        self.outputs = [output, *leaves(state)]
 
     def gradients(self) -> Sequence[Tensor | None]:
         generator = torch.Generator().manual_seed(1)
         total = self.x.new_zeros(())
-        for output in self.outputs:
+        for output in (each for each in self.outputs if each.is_floating_point()):
             total = total + (output * torch.randn(output.shape, generator=generator, dtype=output.dtype)).sum()
         return torch.autograd.grad(total, [self.x, *self.parameters], allow_unused=True, retain_graph=True)
 
@@ -199,7 +206,3 @@ def _assert_close(mine: Tensor, other: Tensor, what: str) -> None:
 
 def _fresh(tensor: Tensor) -> Tensor:
     return tensor.clone().requires_grad_(tensor.is_floating_point())
-
-
-def _leaves(state: Any) -> list[Tensor]:
-    return [leaf for field in state for leaf in (_leaves(field) if isinstance(field, tuple) else [field])]

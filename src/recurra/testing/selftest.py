@@ -13,6 +13,7 @@ from recurra.cells import CELLS, Cell, ProjectedLSTMCell, ScanCell
 from recurra.cells.state import detach, map_state
 from recurra.errors import BackendUnavailable
 from recurra.kernels.backend import available_backends
+from recurra.kernels.state import leaves
 from recurra.layers.stack import Regularization, Stack
 from recurra.shapes import Tensor
 from recurra.testing.rounding import allowed_error, rounding_error
@@ -147,7 +148,7 @@ class _Call:
             return tensor.to(self.device, dtype).requires_grad_()
 
         x, state = place(self.x), None if self.state is None else map_state(place, self.state)
-        inputs = [x, *stack.parameters(), *(_leaves(state) if state is not None else [])]
+        inputs = [x, *stack.parameters(), *(leaves(state) if state is not None else [])]
         with torch.no_grad():
             values = self._results(stack, x, state)
         results = self._results(stack, x, state)
@@ -160,7 +161,7 @@ class _Call:
         torch.manual_seed(1)  # the same noise in every type and for every backend
         reset = None if self.reset is None else self.reset.to(self.device)
         output, last = stack(x, state, lengths=self.lengths, reset=reset)
-        return [output, *_leaves(last)]
+        return [output, *leaves(last)]
 
 
 def _stack(name: str, noise: Regularization, *, both: bool) -> Stack:
@@ -169,7 +170,3 @@ def _stack(name: str, noise: Regularization, *, both: bool) -> Stack:
         projected = partial(kind, proj_size=PROJECTED, recurrent_dropout=noise.recurrent, zoneout=noise.zoneout, backend="reference")
         return Stack(projected, FEATURES, UNITS, bidirectional=both)
     return Stack(kind, FEATURES, UNITS, bidirectional=both, regularization=noise, backend="reference")
-
-
-def _leaves(state: Any) -> list[Tensor]:
-    return [leaf for field in state for leaf in (_leaves(field) if isinstance(field, tuple) else [field])]

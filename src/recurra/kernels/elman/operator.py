@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recurra.kernels.directions import Direction, run_compiled
-from recurra.kernels.dispatch import check_input, choose_backend
+from recurra.kernels.dispatch import check_input, choose_backend, run_nothing
 from recurra.kernels.elman.aten import elman_aten
 from recurra.kernels.elman.reference import elman_reference
 from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
@@ -54,7 +54,7 @@ def elman_recurrence(
     operation = "elman" if nonlinearity == "tanh" else "elman_relu"
     chosen = choose_backend(operation, backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
-        return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
+        return run_nothing(x, weights.w_hh.shape[1], state, weights)
     if chosen == "cpu":
         output, (last,) = run_compiled(operation, x, [Direction(state, weights, resets, noise, reverse)], lengths)
         return output, last

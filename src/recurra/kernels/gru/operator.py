@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recurra.kernels.directions import Direction, run_compiled
-from recurra.kernels.dispatch import check_input, choose_backend
+from recurra.kernels.dispatch import check_input, choose_backend, run_nothing
 from recurra.kernels.gru.aten import gru_aten
 from recurra.kernels.gru.reference import gru_reference
 from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
@@ -54,7 +54,7 @@ def gru_recurrence(
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
     chosen = choose_backend("gru", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
-        return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
+        return run_nothing(x, weights.w_hh.shape[1], state, weights)
     if chosen == "cpu":
         output, (last,) = run_compiled("gru", x, [Direction(state, weights, resets, noise, reverse)], lengths)
         return output, last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recurra.kernels.directions import Direction, run_compiled
-from recurra.kernels.dispatch import check_input, choose_backend
+from recurra.kernels.dispatch import check_input, choose_backend, run_nothing
 from recurra.kernels.gru_reset_before.reference import gru_reset_before_reference
 from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
 from recurra.kernels.state import GRUState
@@ -56,7 +56,7 @@ def gru_reset_before_recurrence(
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
     chosen = choose_backend("gru_reset_before", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
-        return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
+        return run_nothing(x, weights.w_hh.shape[1], state, weights)
     if chosen == "cpu":
         output, (last,) = run_compiled("gru_reset_before", x, [Direction(state, weights, resets, noise, reverse)], lengths)
         return output, last

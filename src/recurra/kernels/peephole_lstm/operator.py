@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recurra.kernels.directions import Direction, run_compiled
-from recurra.kernels.dispatch import check_input, choose_backend
+from recurra.kernels.dispatch import check_input, choose_backend, run_nothing
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.peephole_lstm.reference import PeepholeLSTMWeights, peephole_lstm_reference
 from recurra.kernels.state import LSTMState
@@ -54,7 +54,7 @@ def peephole_lstm_recurrence(
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
     chosen = choose_backend("peephole_lstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
-        return x.new_zeros(*x.shape[:2], weights.w_hh.shape[1]), state
+        return run_nothing(x, weights.w_hh.shape[1], state, weights)
     if chosen == "cpu":
         output, (last,) = run_compiled("peephole_lstm", x, [Direction(state, weights, resets, noise, reverse)], lengths)
         return output, last

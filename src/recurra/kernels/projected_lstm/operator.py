@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recurra.kernels.directions import Direction, run_compiled
-from recurra.kernels.dispatch import check_input, choose_backend
+from recurra.kernels.dispatch import check_input, choose_backend, run_nothing
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.projected_lstm.reference import ProjectedLSTMWeights, projected_lstm_reference
 from recurra.kernels.state import LSTMState
@@ -55,7 +55,7 @@ def projected_lstm_recurrence(
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
     chosen = choose_backend("projected_lstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
-        return x.new_zeros(*x.shape[:2], weights.w_hr.shape[0]), state
+        return run_nothing(x, weights.w_hr.shape[0], state, weights)
     if chosen == "cpu":
         output, (last,) = run_compiled("projected_lstm", x, [Direction(state, weights, resets, noise, reverse)], lengths)
         return output, last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recurra.kernels.directions import Direction, run_compiled
-from recurra.kernels.dispatch import check_input, choose_backend
+from recurra.kernels.dispatch import check_input, choose_backend, run_nothing
 from recurra.kernels.loop import RecurrentNoise, RecurrentWeights, Resets
 from recurra.kernels.slstm.reference import slstm_reference
 from recurra.kernels.state import SLSTMState
@@ -68,7 +68,7 @@ def slstm_recurrence(
     check_input(x, state, weights.w_ih.shape[1], lengths, resets)
     chosen = choose_backend("slstm", backend, x, resets, noise)
     if x.shape[0] * x.shape[1] == 0:
-        return x.new_zeros(*x.shape[:2], len(weights.b_hh) // 4), state
+        return run_nothing(x, len(weights.b_hh) // 4, state, weights)
     if chosen == "cpu":
         output, (last,) = run_compiled("slstm", x, [Direction(state, weights, resets, noise, reverse)], lengths)
         return output, last
