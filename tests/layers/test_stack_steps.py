@@ -251,7 +251,7 @@ def test_streams_are_named_by_numbers_and_a_state_by_its_layers(way):
     )
     for rows in (mask.nonzero()[:, 0], np.array([2]), [np.int32(2)]):
         assert torch.equal(stepper.fork(rows).snapshot()[1].c, before[1].c[2:])
-        stepper.reset(rows)
+        stepper.reset(row for row in rows)
         assert not stepper.snapshot()[1].c[2].any()
         stepper.restore(select(before, torch.tensor([2])), rows)
 

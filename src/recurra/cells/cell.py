@@ -103,7 +103,7 @@ class Cell(nn.Module):
         Raises:
             BackendUnavailable: the backend named cannot run this call.
             ValueError: shapes that do not fit.
-            TypeError: the state is none, or `step` returns something else than an output and a state of the type that it got.
+            TypeError: the state is no NamedTuple, or `step` returns something else than an output and a state of the type that it got.
         """
         state = self._before(state, x.shape[0], tuple)
         resets = self._resets(reset)

@@ -330,8 +330,9 @@ def check_rows(rows: Rows | None, streams: int) -> list[int]:
     """
     if rows is None:
         return list(range(streams))
-    given = rows.tolist() if isinstance(rows, (Tensor, np.ndarray)) else rows
-    if not isinstance(given, Iterable) or any(isinstance(row, (bool, np.bool_, float)) for row in given):
+    given: Any = rows.tolist() if isinstance(rows, (Tensor, np.ndarray)) else rows
+    given = list(given) if isinstance(given, Iterable) else None
+    if given is None or any(isinstance(row, (bool, np.bool_, float)) for row in given):
         raise TypeError(f"Name the streams by a list of their numbers, such as [0] or mask.nonzero()[:, 0], not by {rows!r}.")
     chosen = [index(row) for row in given]
     for row in chosen:
