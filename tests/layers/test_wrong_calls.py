@@ -39,9 +39,20 @@ def test_tensors_on_two_devices_are_refused(cell, gradients):
 
 @needs_kernels
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.complex64], ids=str)
-def test_an_input_of_another_type_is_refused_and_not_converted(dtype):
+@pytest.mark.parametrize("cell", ["gru", "min_gru"])
+def test_an_input_of_another_type_is_refused_and_not_converted(cell, dtype):
     with pytest.raises(ValueError, match=f"The input is of {dtype} and the weights are of torch.float32"):
-        Stack("gru", F, H)(torch.ones(B, T, F).to(dtype))
+        Stack(cell, F, H)(torch.ones(B, T, F).to(dtype))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "slstm", "min_gru", "rg_lru", "qrnn"])
+@pytest.mark.parametrize("shape", [(0, T), (B, 0)])
+def test_no_rows_and_no_steps_have_gradients_of_zero(cell, shape):
+    stack, x = Stack(cell, F, H), torch.zeros(*shape, F, requires_grad=True)
+    inputs = [x, *stack.parameters()]
+    output, (state,) = stack(x)
+    for gradient, given in zip(torch.autograd.grad(output.sum() + state[0].sum(), inputs), inputs, strict=True):
+        assert torch.equal(gradient, torch.zeros_like(given))
 
 
 @pytest.mark.parametrize("make", [LSTM, GRU])

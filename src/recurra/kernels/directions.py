@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from recurra.kernels.custom_op import recurrence
-from recurra.kernels.dispatch import check_input, choose_backend
+from recurra.kernels.dispatch import check_input, choose_backend, on_cpu, typed
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.signatures import SIGNATURES
 from recurra.shapes import Float, Int, Tensor
@@ -106,19 +106,14 @@ def run_compiled(
         zones = _masks(operation, shares, [field.shape[1] for field in directions[0].state], x.shape[1], states[0])
         rates = []
     reset_states = _cast([field for each in resets for field in each.state], dtype)
-    if x.dtype is not dtype:
-        if not torch.is_autocast_enabled("cpu"):
-            raise ValueError(f"The input is of {x.dtype} and the weights are of {dtype}: convert one of them, by x.to() or layer.to().")
-        x = x.to(dtype)
-    if lengths is not None and not lengths.is_cpu:
-        lengths = lengths.cpu()
+    x = typed(x, dtype)
     # A graph that leaves Python is for inference; trained all the same, it computes once more what is not saved.
     exporting = torch.compiler.is_exporting()
     saving = torch.is_grad_enabled() and not exporting and any(each.requires_grad for each in (x, *weights, *states, *reset_states))
     output, last, _ = recurrence(
         operation,
         x,
-        lengths,
+        on_cpu(lengths),
         weights,
         states,
         [each.where for each in resets],

@@ -16,7 +16,7 @@ from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.state import leaves, map_state
 from recurra.shapes import Tensor
 
-__all__ = ["check_input", "choose_backend", "run_nothing", "tell_what_is_missing"]
+__all__ = ["check_input", "choose_backend", "on_cpu", "run_nothing", "tell_what_is_missing", "typed"]
 
 
 S = TypeVar("S", bound=tuple[Any, ...])
@@ -29,6 +29,24 @@ def run_nothing(x: Tensor, width: int, state: S, weights: Iterable[Tensor]) -> t
     """
     nothing = sum((each.flatten()[:0].sum() for each in (x, *weights, *leaves(state)) if each.is_floating_point()), x.new_zeros(()))
     return x.new_zeros(*x.shape[:2], width) + nothing, map_state(lambda field: field + nothing.to(field.dtype), state)
+
+
+def typed(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The input in the type of the weights.
+
+    Raises:
+        ValueError: it is of another one (unless autocast is on).
+    """
+    if x.dtype is dtype:
+        return x
+    if not torch.is_autocast_enabled("cpu"):
+        raise ValueError(f"The input is of {x.dtype} and the weights are of {dtype}: convert one of them, by x.to() or layer.to().")
+    return x.to(dtype)
+
+
+def on_cpu(lengths: Tensor | None) -> Tensor | None:
+    """Lengths where the compiled kernels read them."""
+    return lengths if lengths is None or lengths.is_cpu else lengths.cpu()
 
 
 def check_input(x: Tensor, state: tuple[Any, ...], features: int, lengths: Tensor | None, resets: Resets | None) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from recurra.kernels.dispatch import check_input, tell_what_is_missing
+from recurra.kernels.dispatch import check_input, on_cpu, run_nothing, tell_what_is_missing, typed
 from recurra.kernels.elementwise_scan.aten import elementwise_scan_aten
 from recurra.kernels.elementwise_scan.custom_op import elementwise_scan
 from recurra.kernels.elementwise_scan.reference import elementwise_scan_reference
@@ -62,15 +62,15 @@ def elementwise_scan_recurrence(
     shape = (x.shape[0], x.shape[1], hidden_size)
     chosen = choose_scan(unit, backend, x.device.type, shape=shape, linear=kind.coefficients is not None).backend
     if x.shape[0] * x.shape[1] == 0:
-        return x.new_zeros(*x.shape[:2], hidden_size), state
+        output, (last,) = run_nothing(x, hidden_size, (state,), (each for each in weights if each is not None))
+        return output, last
     if chosen == "cpu":
         where, begin = (None, None) if resets is None else resets
-        if torch.is_autocast_enabled("cpu"):
-            x = x.to(weights.w_ih.dtype)
+        x = typed(x, weights.w_ih.dtype)
         # A graph that leaves Python is for inference; trained all the same, it computes once more what is not kept.
         given = (each for each in (x, *weights, state, begin) if each is not None)
         saving = torch.is_grad_enabled() and not torch.compiler.is_exporting() and any(each.requires_grad for each in given)
-        output, _, last, _ = elementwise_scan(unit, x, *weights, state, begin, lengths, where, reverse, saving)
+        output, _, last, _ = elementwise_scan(unit, x, *weights, state, begin, on_cpu(lengths), where, reverse, saving)
         return output, last
     if chosen == "triton":
         scan = partial(linear_scan_recurrence, backend="triton")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from recurra.errors import BackendUnavailable
 from recurra.kernels.backend import Choice, check_backend
 from recurra.kernels.compiled import UNAVAILABLE
-from recurra.kernels.dispatch import check_input, tell_what_is_missing
+from recurra.kernels.dispatch import check_input, on_cpu, run_nothing, tell_what_is_missing
 from recurra.kernels.linear_scan.aten import linear_scan_aten
 from recurra.kernels.linear_scan.custom_op import linear_scan
 from recurra.kernels.linear_scan.reference import linear_scan_reference
@@ -68,12 +68,13 @@ def linear_scan_recurrence(
     tell_what_is_missing(a)
     chosen = choose_scan("linear_scan", backend, a.device.type, shape=(a.shape[0], a.shape[1], a.shape[2])).backend
     if a.shape[0] * a.shape[1] == 0:
-        return b, state
+        output, (last,) = run_nothing(b, a.shape[2], (state,), [a])
+        return output, last
     if chosen == "triton":  # what autocast made of the gates may be narrower than the state
         a, b = a.to(state.dtype), b.to(state.dtype)
     if chosen in {"cpu", "triton"}:
         where, begin = (None, None) if resets is None else resets
-        output, last = linear_scan(a, state, begin, lengths, where, reverse, b)
+        output, last = linear_scan(a, state, begin, on_cpu(lengths) if chosen == "cpu" else lengths, where, reverse, b)
         return output, last
     compute = linear_scan_aten if chosen == "aten" else linear_scan_reference
     return compute(a, b, state, lengths=lengths, resets=resets, reverse=reverse)
