@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import layer_norm
 
 import catalogue
@@ -482,6 +483,8 @@ def test_what_does_not_fit_is_refused():
     for wrong in (torch.float16, torch.bfloat16):
         with pytest.raises(TypeError, match="float32 or float64"):
             CompiledStepper([make_layer("gru", 5, 9, dtype=wrong)])
+    with FakeTensorMode(), pytest.raises(TypeError, match="a FakeTensor has none"):
+        CompiledStepper([make_layer("gru", 3, 4)])
     with pytest.raises(TypeError, match="Layer 1 must be of"):
         CompiledStepper([good, make_layer("gru", 9, 9, dtype=torch.float64)])
 

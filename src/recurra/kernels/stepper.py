@@ -100,7 +100,7 @@ class CompiledStepper:
     Raises:
         BackendUnavailable: the compiled kernels are not there.
         ValueError: the layers or the embedding do not fit each other, or a weight does not fit into 16 bits.
-        TypeError: they are of a type of number that has no steps.
+        TypeError: they are of a type of number that has no steps, or not in memory.
     """
 
     def __init__(
@@ -432,7 +432,17 @@ def _initial_state(layers: Sequence[StepLayer]) -> Tensor:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
+    """The numbers of a tensor, to be read where they lie.
+
+    Raises:
+        TypeError: they lie nowhere.
+    """
+    plain = tensor.detach().cpu().contiguous()
+    if type(plain) is not Tensor:
+        raise TypeError(
+            f"Compiled steps read weights from memory, and a {type(plain).__name__} has none: make the stepper outside of the mode that made it."
+        )
+    return plain
 
 
 def _addresses(layer: StepLayer, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
