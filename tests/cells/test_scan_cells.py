@@ -239,6 +239,25 @@ def test_learned_state_is_where_sequences_and_resets_begin(make):
     assert (cell.initial_state(2)[0] == 0.5).all()
 
 
+@pytest.mark.parametrize("steps", [0, 1, 6])
+def test_the_qrnns_two_ways_to_the_step_before_are_one(steps, monkeypatch):
+    """Values and gradients of both orders, second ones too."""
+    torch.manual_seed(0)
+    cell = QRNNCell(F, H, backend="reference").double()
+    given = [torch.randn(2, *shape, dtype=torch.float64) for shape in ((steps, F), (H,), (F,))]
+
+    def everything():
+        leaves = [tensor.clone().requires_grad_() for tensor in given]
+        output, after = cell(leaves[0], QRNNState(*leaves[1:]))
+        first = torch.autograd.grad((output.square().sum() + after.c.sum() + after.x.sum()), leaves, create_graph=True)
+        return [output, *after, *first, *torch.autograd.grad(sum(each.square().sum() for each in first), leaves)]
+
+    mine = everything()
+    monkeypatch.setattr("recurra.cells.qrnn.is_traced", lambda: True)
+    for a, b in zip(mine, everything(), strict=True):
+        torch.testing.assert_close(a, b, rtol=EXACT, atol=EXACT)
+
+
 def test_the_qrnn_reads_the_step_before_in_its_own_order():
     torch.manual_seed(0)
     cell = QRNNCell(3, 4).double()

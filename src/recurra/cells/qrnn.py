@@ -13,6 +13,7 @@ from recurra.kernels.dispatch import check_input
 from recurra.kernels.linear_scan.previous import previous_steps
 from recurra.kernels.loop import Resets
 from recurra.kernels.state import MemoryState, QRNNState
+from recurra.kernels.transforms import is_traced
 from recurra.shapes import Bool, Float, Int, Tensor
 
 __all__ = ["QRNNCell"]
@@ -89,13 +90,36 @@ class QRNNCell(ScanCell):
             output, c = self._scan(x, state.c, lengths=lengths, reset=reset, reverse=reverse)
             return output, MemoryState(c)
         check_input(x, state, self.input_size, lengths, None if reset is None else Resets(reset, None))
-        before = previous_steps(x, state.x, None, lengths=lengths, resets=reset, reverse=reverse)
-        output, c = self._scan(torch.cat([before, x], 2), state.c, lengths=lengths, reset=reset, reverse=reverse)
+        if x.is_cpu and x.shape[1] and reset is None and not reverse and not is_traced():
+            both = _Beside.apply(x, state.x)  # type: ignore[no-untyped-call]
+        else:
+            both = torch.cat([previous_steps(x, state.x, None, lengths=lengths, resets=reset, reverse=reverse), x], 2)
+        output, c = self._scan(both, state.c, lengths=lengths, reset=reset, reverse=reverse)
         return output, QRNNState(c, _last_read(x, state.x, lengths, reverse=reverse))
 
     def extra_repr(self) -> str:
         """Sizes and the window."""
         return f"{super().extra_repr()}, window={self.window}"
+
+
+class _Beside(torch.autograd.Function):
+    """x (B, T, F) and the input before it (B, F) -> at each step the input before and its own, (B, T, 2F), which share memory.
+
+    torch's own gradient of such a view adds number by number.
+    """
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor, before: Tensor) -> Tensor:
+        batch_size, steps, features = x.shape
+        joined = torch.cat([before[:, None], x], 1)
+        return joined.as_strided((batch_size, steps, 2 * features), ((steps + 1) * features, features, 1))
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG004 - torch hands it over
+        before, own = upstream[0].chunk(2, 2)
+        gradient = own.clone()
+        gradient[:, :-1] += before[:, 1:]
+        return gradient, before[:, 0]
 
 
 def _last_read(x: Tensor, before: Tensor, lengths: Tensor | None, *, reverse: bool) -> Tensor:

@@ -134,11 +134,13 @@ def rows_apart(results: tuple[Tensor, ...], size: int) -> tuple[tuple[Tensor, ..
 
 
 def is_traced() -> bool:
-    """Whether something is to see every operator as torch's own: compilation, export, torch.func, or a mode that takes operators over."""
+    """Whether something is to see every operator as torch's own: compilation, export, torch.func, derivatives in forward mode, or a
+    mode that takes operators over.
+    """
     if torch.compiler.is_compiling():  # asked first: the compiler can trace none of what follows
         return True
     watched = torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state()
-    return bool(watched)  # there are no public names
+    return bool(watched) or forward_ad._current_level >= 0  # there are no public names
 
 
 def _is_ordinary(leaves: Sequence[Any]) -> bool:
