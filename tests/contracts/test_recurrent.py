@@ -13,11 +13,13 @@ from recurra.testing import assert_conforms
 
 @pytest.mark.parametrize("name", catalogue.CELLS)
 def test_cell_conforms(name):
+    torch.manual_seed(0)
     assert_conforms(catalogue.CELLS[name]())
 
 
 @pytest.mark.parametrize("name", catalogue.STACKS)
 def test_stack_conforms(name):
+    torch.manual_seed(0)  # the few units of a relu may all be dead
     assert_conforms(catalogue.STACKS[name].build())
 
 
