@@ -148,6 +148,16 @@ void backward_task(const Call& call, const Task& task, const BackwardWeights<T>&
     if (Cell::fields > 1) store(d_c_here, dc_before + kept_c);
   };
 
+  // What `unit` reads of some units of a row is long out of the caches: asked for before the product that it waits for.
+  const auto fetch_units = [&](int step, int r, int j, int count) __attribute__((always_inline)) {
+    const int rank = task.begin + r, row = plan.row[rank], t = time_of(direction, plan.length[rank], step);
+    const T* p = static_cast<const T*>(direction.saved) + (plan.first[step] + rank) * size.saved() + j;
+    for (int plane = 0; plane < Cell::planes + Cell::fields - 1; ++plane) fetch(p + plane * wide, count);
+    fetch(at<T>(direction.d_output, row, t) + j, count);
+    for (int field = Cell::direct ? 0 : 1; field < Cell::fields; ++field) fetch(before(size, call, direction, field, rank, step).numbers + j, count);
+    if (noisy) fetch_zones<T>(direction, row, t, j, count);
+  };
+
   Tile<T> tile;
   for (int step = plan.longest - 1; step >= -1; --step) {
     const int n = step < 0 ? rows : running(step), later = step + 1 < plan.longest ? running(step + 1) : 0;
@@ -157,6 +167,8 @@ void backward_task(const Call& call, const Task& task, const BackwardWeights<T>&
       for_tiles(later, tile_rows(vectors), [&](int first, int height) {
         const T* from[8];
         for (int m = 0; m < height; ++m) from[m] = planes_of(step + 1, first + m) + Cell::h_first * wide;
+        if (step >= 0)
+          for (int m = 0; m < height; ++m) fetch_units(step, first + m, panel * panel_vectors * W, vectors * W);
         multiply_tile<T>(from, height, weight, vectors, size.gates_wide(), nullptr, tile.rows);
         for (int m = 0; m < height; ++m)
           for (int v = 0; v < vectors; ++v) unit(step, first + m, (panel * panel_vectors + v) * W, load(tile.rows[m] + v * W), true);

@@ -7,13 +7,17 @@ namespace RECURRA_ISA {
 
 constexpr double layer_norm_epsilon = 1e-5;
 
-template <class T>
-RECURRA_INLINE T sum_of(Vector<T> v) {
-  T numbers[width<T>];
-  store(numbers, v);
-  for (int n = width<T> / 2; n > 0; n /= 2)
-    for (int i = 0; i < n; ++i) numbers[i] += numbers[i + n];
-  return numbers[0];
+template <class T, int apart, int... lane>
+RECURRA_INLINE Vector<T> exchanged(Vector<T> v, std::integer_sequence<int, lane...>) {
+  return __builtin_shuffle(v, Bits<T>{(lane ^ apart)...});
+}
+
+// The sum of a vector's numbers, in the place of each.
+template <class T, int apart = width<T> / 2>
+RECURRA_INLINE Vector<T> sum_everywhere(Vector<T> v) {
+  v = v + exchanged<T, apart>(v, std::make_integer_sequence<int, width<T>>{});
+  if constexpr (apart > 1) return sum_everywhere<T, apart / 2>(v);
+  return v;
 }
 
 template <class T>
@@ -24,44 +28,58 @@ RECURRA_INLINE T root(T x) {
     return __builtin_sqrt(x);
 }
 
+// Planes that are zero in their padding: the vectors of a plane `step` vectors apart, the planes `apart` numbers.
 template <class T>
-struct Moments {
-  T mean, scale;  // scale: 1 / sqrt(variance + epsilon)
+struct Planes {
+  const T* first;
+  int step, apart;
 };
 
-// Of `planes` planes that are zero in their padding. In two passes: a mean large beside the deviations costs no digits.
 template <class T>
-inline __attribute__((noinline)) Moments<T> moments(const T* x, int planes, int units, int wide, const T* inside) {
+struct Moments {
+  Vector<T> mean, scale;  // scale: 1 / sqrt(variance + epsilon)
+};
+
+// Of `count` times `planes` planes of a row, side by side, since each waits long for its sums. In two passes: a mean large beside the
+// deviations costs no digits.
+template <class T, int planes, int count>
+RECURRA_INLINE void moments(const Planes<T> (&of)[count], int units, const T* inside, Moments<T> (&found)[count]) {
   constexpr int W = width<T>;
-  const T count = static_cast<T>(planes) * static_cast<T>(units);
-  Vector<T> sums[2] = {};
-  const int all = planes * wide, pairs = all / (2 * W) * (2 * W);
-  for (int j = 0; j < pairs; j += 2 * W) sums[0] = sums[0] + load(x + j), sums[1] = sums[1] + load(x + j + W);
-  if (pairs < all) sums[0] = sums[0] + load(x + pairs);
-  const T mean = sum_of<T>(sums[0] + sums[1]) / count;
-  Vector<T> squares[2] = {};
-  const int last = wide - W;  // the only vector with padding
-  for (int plane = 0; plane < planes; ++plane, x += wide) {
-    Vector<T>& here = squares[plane % 2];
-    for (int j = 0; j < last; j += W) {
-      const Vector<T> difference = load(x + j) - mean;
-      here = fma(difference, difference, here);
-    }
-    const Vector<T> difference = (load(x + last) - mean) * load(inside + last);
-    here = fma(difference, difference, here);
+  const Vector<T> share = fill(T(1) / (static_cast<T>(planes) * static_cast<T>(units)));
+  const auto sum = [&](const Planes<T>& numbers, auto&& term) {
+    Vector<T> sums[planes] = {};
+    for (int j = 0; j < units; j += W)
+#pragma GCC unroll 4
+      for (int plane = 0; plane < planes; ++plane) sums[plane] = term(sums[plane], load(numbers.first + j * numbers.step + plane * numbers.apart), j);
+    for (int plane = 1; plane < planes; ++plane) sums[0] = sums[0] + sums[plane];
+    return sum_everywhere<T>(sums[0]) * share;
+  };
+  for (int i = 0; i < count; ++i) found[i].mean = sum(of[i], [](Vector<T> all, Vector<T> x, int) { return all + x; });
+  for (int i = 0; i < count; ++i) {
+    const Vector<T> variance = sum(of[i], [&, mean = found[i].mean](Vector<T> all, Vector<T> x, int j) {
+      const Vector<T> deviation = x - mean * load(inside + j);
+      return fma(deviation, deviation, all);
+    });
+    found[i].scale = fill(T(1) / root<T>(variance[0] + static_cast<T>(layer_norm_epsilon)));
   }
-  const T variance = sum_of<T>(squares[0] + squares[1]) / count;
-  return {mean, T(1) / root<T>(variance + static_cast<T>(layer_norm_epsilon))};
 }
 
-// Through the normalization: with gradients d of the normalized numbers y, d becomes scale (d - mean(d) - y mean(d y)).
+// The way back through the normalization of numbers y: their gradients d become scale (d - mean(d) - y mean(d y)).
 template <class T>
-inline __attribute__((noinline)) void normalization_backward(T* d, const T* y, Vector<T> d_sum, Vector<T> dy_sum, T scale, int planes, int units, int wide, const T* inside) {
-  constexpr int W = width<T>;
-  const T count = static_cast<T>(planes) * static_cast<T>(units);
-  const T mean = sum_of<T>(d_sum) / count, along = sum_of<T>(dy_sum) / count;
-  for (int plane = 0; plane < planes; ++plane, d += wide, y += wide)
-    for (int j = 0; j < wide; j += W) store(d + j, fma(fill(-along), load(y + j), load(d + j) - mean) * (load(inside + j) * scale));
-}
+struct NormalizationBackward {
+  using V = Vector<T>;
+  V d_sum{}, dy_sum{};
+
+  RECURRA_INLINE void add(V d, V y) { d_sum = d_sum + d, dy_sum = fma(d, y, dy_sum); }
+  // Behind the last `add`: of `count` numbers.
+  RECURRA_INLINE void finish(T scale_, int count) {
+    const V share = fill(-scale_ / static_cast<T>(count));
+    scale = fill(scale_), d_sum = sum_everywhere<T>(d_sum) * share, dy_sum = sum_everywhere<T>(dy_sum) * share;
+  }
+  RECURRA_INLINE V through(V d, V y, V inside) const { return fma(d, scale, fma(y, dy_sum, d_sum)) * inside; }
+
+ private:
+  V scale{};
+};
 
 }  // namespace RECURRA_ISA

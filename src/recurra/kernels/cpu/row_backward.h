@@ -65,7 +65,9 @@ class RowBackward {
       const int n = step < 0 ? rows : running(plan, task, step), later = running(plan, task, step + 1);
       for (int r = 0; r < n; ++r) {
         if (r < later) arrive(step + 1, r);
-        if (step >= 0) enter(step, r);
+        if (step < 0) continue;
+        if (r + 4 < n) fetch(at<T>(direction.d_output, plan.row[task.begin + r + 4], time(step, r + 4)), size.outputs);
+        enter(step, r);
       }
       if (step >= 0) run_step(step, n);
     }
@@ -140,7 +142,7 @@ class RowBackward {
         row.d_planes = planes_of(step, r), row.d_between = in_row(d_between, r), row.d_read = in_row(d_read, r), row.sums = sums_of(r);
         for (int field = 0; field < form.fields; ++field) row.d[field] = gradient(field, r);
         fill_before(step, r, row);
-        if (r + 1 < n) fetch(row.planes + size.saved(), size.saved());
+        if (r + 1 < n) fetch_row(step, r + 1);
         step_of(row);
       }
     };
@@ -158,9 +160,11 @@ class RowBackward {
           for (int j = 0; j < size.field_wide(field); j += width<T>) store(gradient(field, r) + j, load(gradient(field, r) + j) + load(in_row(kept[field], r) + j));
   }
 
-  // What the next row has saved is long out of the caches.
-  static void fetch(const T* from, int count) {
-    for (int i = 0; i < count; i += 64 / static_cast<int>(sizeof(T))) __builtin_prefetch(from + i);
+  // What the next row reads is long out of the caches.
+  RECURRA_INLINE void fetch_row(int step, int r) const {
+    const int rank = task.begin + r;
+    fetch(static_cast<const T*>(direction.saved) + (plan.first[step] + rank) * size.saved(), size.saved());
+    for (int field = form.direct ? 0 : 1; field < form.fields; ++field) fetch(state_before(size, call, direction, field, rank, step), size.field_size(field));
   }
 
   // The state that the step read, with zeros in the padding.

@@ -34,60 +34,66 @@ struct LayerNormGru {
     return {r, z, hyperbolic_tangent<T>(fma(r, from_h, scaled(row.planes, gain_ih, b_ih, 2))), from_h};
   }
 
-  static RECURRA_INLINE T normalize(const Row<T>& row, T* planes, int count) {
-    const Moments<T> found = moments(planes, count, row.units, row.wide, row.inside);
-    for (int j = 0; j < count * row.wide; j += W) store(planes + j, (load(planes + j) - found.mean) * found.scale);
-    return found.scale;
-  }
-
   static void forward(const Row<T>& row) {
     const int wide = row.wide;
     T *x = row.planes, *h = row.extra, *saved = h + 3 * wide;
-    for (int j = 0; j < wide; j += W)
-      for (int gate = 0; gate < 3; ++gate) store(h + gate * wide + j, load(row.product + 3 * j + gate * W));
-    saved[x_gates] = normalize(row, x, 2), saved[x_new] = normalize(row, x + 2 * wide, 1);
-    saved[h_gates] = normalize(row, h, 2), saved[h_new] = normalize(row, h + 2 * wide, 1);
+    Moments<T> of_gates[2], of_new[2];
+    moments<T, 2>({{x, 1, wide}, {row.product, 3, W}}, row.units, row.inside, of_gates);
+    moments<T, 1>({{x + 2 * wide, 1, wide}, {row.product + 2 * W, 3, W}}, row.units, row.inside, of_new);
     for (int j = 0; j < wide; j += W) {
+#pragma GCC unroll 3
+      for (int gate = 0; gate < 3; ++gate) {
+        const Moments<T>*of = gate < 2 ? of_gates : of_new;
+        store(x + gate * wide + j, (load(x + gate * wide + j) - of[0].mean) * of[0].scale);
+        store(h + gate * wide + j, (load(row.product + 3 * j + gate * W) - of[1].mean) * of[1].scale);
+      }
       const Gates g = gates(row, j);
       store(row.now[0] + j, fma(g.z, load(row.old[0] + j) - g.n, g.n));
     }
+    saved[x_gates] = of_gates[0].scale[0], saved[h_gates] = of_gates[1].scale[0], saved[x_new] = of_new[0].scale[0], saved[h_new] = of_new[1].scale[0];
   }
 
   static void backward(const Row<T>& row) {
-    const int wide = row.wide;
+    const int wide = row.wide, units = row.units;
     const T *x = row.planes, *h = row.extra, *saved = h + 3 * wide;
     T *d_x = row.d_planes, *d_h = d_x + 3 * wide;
-    // Of both gates, and of the new values: sums of the gradients, and of these times the normalized numbers.
-    V x_sum[2] = {}, x_along[2] = {}, h_sum[2] = {}, h_along[2] = {};
+    NormalizationBackward<T> of_x[2], of_h[2];  // of both gates, and of the new values
     for (int j = 0; j < wide; j += W) {
       const Gates g = gates(row, j);
       const V dh = load(row.d[0] + j), one = fill(T(1));
       const V dn = dh * (one - g.z) * fma(-g.n, g.n, one);
       const V dr = dn * g.from_h * (g.r * (one - g.r)), dz = dh * (load(row.old[0] + j) - g.n) * (g.z * (one - g.z));
       const V from_x[3] = {dr, dz, dn}, from_h[3] = {dr, dz, dn * g.r};
+#pragma GCC unroll 3
       for (int gate = 0; gate < 3; ++gate) {
-        const int at = gate * wide + j, part = gate / 2;
-        through(row, at, gain_ih, b_ih, from_x[gate], load(x + at), d_x + at, x_sum[part], x_along[part]);
-        through(row, at, gain_hh, b_hh, from_h[gate], load(h + at), d_h + at, h_sum[part], h_along[part]);
+        const int at = gate * wide + j;
+        scaled(row, at, gain_ih, b_ih, from_x[gate], load(x + at), d_x + at, of_x[gate / 2]);
+        scaled(row, at, gain_hh, b_hh, from_h[gate], load(h + at), d_h + at, of_h[gate / 2]);
       }
       store(row.d[0] + j, dh * g.z);
     }
-    const int new_values = 2 * wide;
-    normalization_backward(d_x, x, x_sum[0], x_along[0], saved[x_gates], 2, row.units, wide, row.inside);
-    normalization_backward(d_x + new_values, x + new_values, x_sum[1], x_along[1], saved[x_new], 1, row.units, wide, row.inside);
-    normalization_backward(d_h, h, h_sum[0], h_along[0], saved[h_gates], 2, row.units, wide, row.inside);
-    normalization_backward(d_h + new_values, h + new_values, h_sum[1], h_along[1], saved[h_new], 1, row.units, wide, row.inside);
+    of_x[0].finish(saved[x_gates], 2 * units), of_x[1].finish(saved[x_new], units);
+    of_h[0].finish(saved[h_gates], 2 * units), of_h[1].finish(saved[h_new], units);
+    for (int j = 0; j < wide; j += W) {
+      const V here = load(row.inside + j);
+#pragma GCC unroll 3
+      for (int gate = 0; gate < 3; ++gate) {
+        const int at = gate * wide + j;
+        store(d_x + at, of_x[gate / 2].through(load(d_x + at), load(x + at), here));
+        store(d_h + at, of_h[gate / 2].through(load(d_h + at), load(h + at), here));
+      }
+    }
   }
 
  private:
   // Through gain and bias of one vector, d being the gradient of gain * y + bias.
-  static RECURRA_INLINE void through(const Row<T>& row, int at, int gain, int bias, V d, V y, T* d_y, V& sum, V& along) {
+  static RECURRA_INLINE void scaled(const Row<T>& row, int at, int gain, int bias, V d, V y, T* d_y, NormalizationBackward<T>& of) {
     T *d_gain = row.sums + gain * row.wide + at, *d_bias = row.sums + bias * row.wide + at;
     store(d_gain, fma(d, y, load(d_gain)));
     store(d_bias, load(d_bias) + d);
     d = d * load(row.vectors + gain * row.wide + at);
     store(d_y, d);
-    sum = sum + d, along = fma(d, y, along);
+    of.add(d, y);
   }
 };
 
