@@ -183,9 +183,9 @@ struct Pointers {
 };
 
 // Input products of the real steps [begin, end) of one direction, `stride` numbers a step.
-template <class T, class Cell>
-void input_products(const Call& call, const Direction& direction, const Sizes<T, Cell>& size, const ForwardWeights<T, Cell>& weights, int64_t begin,
-                    int64_t end, T* planes, ptrdiff_t stride) {
+template <class T>
+void input_products(const Call& call, const Direction& direction, const Panels<T>& weights, const T* bias, int columns, int64_t begin, int64_t end, T* planes,
+                    ptrdiff_t stride) {
   const Plan& plan = *call.plan;
   for (int64_t i = begin; i < end;) {
     Pointers<T> some;
@@ -194,11 +194,38 @@ void input_products(const Call& call, const Direction& direction, const Sizes<T,
       some.from[some.count] = at<T>(call.x, plan.row[rank], time_of(direction, plan.length[rank], plan.step_of[i]));
       some.to[some.count++] = planes + i * stride;
     }
-    rows_times_panels<T>(some.from, some.to, some.count, weights.input, Start::bias, weights.bias, size.x_planes_wide());
+    rows_times_panels<T>(some.from, some.to, some.count, weights, Start::bias, bias, columns);
   }
 }
 
-// `ready` holds the input products of all real steps of the direction; when it is null the task makes its own.
+// Where there are more threads than tasks, all of them make the input products of all real steps, before the tasks begin: in
+// what is saved, or in memory of the call. Else each task makes its own, some steps at a time.
+template <class T>
+struct SharedProducts {
+  const bool saving;
+  const ptrdiff_t stride;  // numbers of a step
+  const size_t numbers;    // of a direction, beside what is saved
+  const bool wanted;
+  const Buffer<T> planes;
+
+  SharedProducts(const Call& call, ptrdiff_t saved, ptrdiff_t wide)
+      : saving(call.directions[0].saved), stride(saving ? saved : wide), numbers(saving ? 0 : static_cast<size_t>(call.plan->total) * wide),
+        wanted(call.task_count < call.threads && numbers * sizeof(T) <= most_shared), planes(wanted ? numbers * call.direction_count : 0) {}
+
+  // Null where each task makes its own.
+  T* of(const Call& call, int direction) const {
+    return !wanted ? nullptr : saving ? static_cast<T*>(call.directions[direction].saved) : planes.data + numbers * direction;
+  }
+
+  // The part of one of all threads: product(direction, begin, end) makes that of some real steps.
+  template <class F>
+  void share(const Call& call, int thread, F&& product) const {
+    const int64_t total = call.plan->total;
+    for (int d = 0; d < call.direction_count; ++d) product(d, total * thread / call.threads, total * (thread + 1) / call.threads);
+  }
+};
+
+// `ready`: see SharedProducts.
 template <class T, class Cell, bool saving, bool noisy>
 void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Cell>& weights, T* ready, T* scratch) {
   using V = Vector<T>;
@@ -342,14 +369,9 @@ bool forward(const Call& call) {
     const size_t needed = forward_scratch(size, call.tasks[i].end - call.tasks[i].begin, saving);
     most = needed > most ? needed : most;
   }
-  // Where there are more threads than tasks all of them make the input products, before the tasks begin.
-  const ptrdiff_t stride = saving ? size.saved() : Cell::planes * static_cast<ptrdiff_t>(size.wide);
-  const size_t planes = saving ? 0 : static_cast<size_t>(call.plan->total) * stride;
-  const bool together = call.task_count < call.threads && planes * sizeof(T) <= most_shared;
+  const SharedProducts<T> shared(call, size.saved(), Cell::planes * static_cast<ptrdiff_t>(size.wide));
   const Buffer<T> packed(size.forward_size() * call.direction_count), scratch(most * call.task_count);
-  const Buffer<T> shared(together ? planes * call.direction_count : 0);
-  if (!packed.data || !scratch.data || !shared.data) return false;
-  const auto ready = [&](int d) { return !together ? nullptr : saving ? static_cast<T*>(call.directions[d].saved) : shared.data + planes * d; };
+  if (!packed.data || !scratch.data || !shared.planes.data) return false;
   const auto weights_of = [&](int d) { return forward_weights<T, Cell>(size, packed.data + size.forward_size() * d); };
   const int items = static_cast<int>(size.input_panels()) + size.unit_panels() + 1;
 #pragma omp parallel num_threads(call.threads) if (call.threads > 1)
@@ -358,20 +380,20 @@ bool forward(const Call& call) {
 #pragma omp for schedule(static)
     for (int item = 0; item < items * call.direction_count; ++item)
       pack_forward(size, call.directions[item / items], packed.data + size.forward_size() * (item / items), item % items);
-    if (together) {
+    if (shared.wanted) {
 #pragma omp for schedule(static)
-      for (int share = 0; share < call.threads * call.direction_count; ++share) {
-        const int d = share / call.threads;
-        const int64_t part = share % call.threads, total = call.plan->total;
-        input_products(call, call.directions[d], size, weights_of(d), total * part / call.threads, total * (part + 1) / call.threads, ready(d), stride);
-      }
+      for (int thread = 0; thread < call.threads; ++thread)
+        shared.share(call, thread, [&](int d, int64_t begin, int64_t end) {
+          const auto weights = weights_of(d);
+          input_products(call, call.directions[d], weights.input, weights.bias, size.x_planes_wide(), begin, end, shared.of(call, d), shared.stride);
+        });
     }
 #pragma omp for schedule(dynamic, 1)
     for (int i = 0; i < call.task_count; ++i) {
       const Task& task = call.tasks[i];
       const auto run = saving ? noisy ? forward_task<T, Cell, true, true> : forward_task<T, Cell, true, false>
                               : noisy ? forward_task<T, Cell, false, true> : forward_task<T, Cell, false, false>;
-      run(call, task, weights_of(task.direction), ready(task.direction), scratch.data + most * i);
+      run(call, task, weights_of(task.direction), shared.of(call, task.direction), scratch.data + most * i);
     }
   }
   return true;

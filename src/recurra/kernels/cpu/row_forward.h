@@ -20,6 +20,7 @@ struct RowWeights {
   size_t bias_at() const { return second_at() + (size.twice() ? second.size() : 0); }
   size_t vectors_at() const { return bias_at() + size.gates_wide(); }
   size_t total() const { return vectors_at() + vectors_size(size); }
+  Panels<T> input(const T* packed) const { return {packed, size.features, input_vectors()}; }
   int items() const { return input_panels() + hidden.panels() + (size.twice() ? second.panels() : 0) + 1; }
 
   void pack(const Direction& direction, T* to, int item) const {
@@ -47,9 +48,9 @@ struct RowWeights {
 template <class T>
 class RowForward {
  public:
-  RowForward(const Call& call, const Equations<T>& equations, const RowWeights<T>& weights, const T* packed, const Task& task, T* scratch)
+  RowForward(const Call& call, const Equations<T>& equations, const RowWeights<T>& weights, const T* packed, const Task& task, T* ready, T* scratch)
       : call(call), plan(*call.plan), equations(equations), form(equations.form), weights(weights), size(weights.size), packed(packed), task(task),
-        direction(call.directions[task.direction]), rows(task.end - task.begin), saving(direction.saved) {
+        direction(call.directions[task.direction]), rows(task.end - task.begin), saving(direction.saved), ready(ready) {
     const size_t block = static_cast<size_t>(rows) * size.state_wide();
     for (int field = 0; field < form.fields; ++field, scratch += 2 * block) old[field] = scratch, now[field] = scratch + block;
     read = scratch, scratch += block;
@@ -78,7 +79,7 @@ class RowForward {
     if (chunk < 1) chunk = 1;
     for (begin = 0; running(plan, task, begin) > 0; begin += chunk) {
       const int end = begin + chunk < plan.longest ? begin + chunk : plan.longest;
-      input_products(end);
+      if (!ready) own_products(end);
       for (int step = begin; step < end && running(plan, task, step) > 0; ++step) {
         read_state(step);
         run_step(step);
@@ -92,7 +93,8 @@ class RowForward {
   int time(int step, int r) const { return time_of(direction, plan.length[task.begin + r], step); }
   T* planes_of(int step, int r) const {
     return saving ? static_cast<T*>(direction.saved) + (plan.first[step] + task.begin + r) * size.saved()
-                  : planes_here + (static_cast<size_t>(step - begin) * rows + r) * size.gates_wide();
+           : ready ? ready + (plan.first[step] + task.begin + r) * size.gates_wide()
+                   : planes_here + (static_cast<size_t>(step - begin) * rows + r) * size.gates_wide();
   }
   T* kept_of(int step, int r) const { return saving ? planes_of(step, r) + size.gates_wide() : kept + static_cast<size_t>(r) * size.kept_wide(); }
   T* between_of(int step, int r) const { return kept_of(step, r) + size.extra_wide(); }
@@ -113,8 +115,8 @@ class RowForward {
       }
   }
 
-  void input_products(int end) {
-    const Panels<T> panels{packed, size.features, weights.input_vectors()};
+  void own_products(int end) {
+    const Panels<T> panels = weights.input(packed);
     Pointers<T> some;
     const auto flush = [&] {
       rows_times_panels<T>(some.from, some.to, some.count, panels, Start::bias, packed + weights.bias_at(), size.gates_wide());
@@ -199,6 +201,7 @@ class RowForward {
   const Direction& direction;
   const int rows;
   const bool saving;
+  T* const ready;  // see SharedProducts
   int begin = 0;  // first step of the chunk
   T *old[most_fields], *now[most_fields], *read, *products, *seconds, *kept, *planes_here;
 };
@@ -214,7 +217,8 @@ bool row_forward(const Equations<T>& equations, const Call& call) {
     most = needed > most ? needed : most;
   }
   const Buffer<T> packed(weights.total() * call.direction_count), scratch(most * call.task_count);
-  if (!packed.data || !scratch.data) return false;
+  const SharedProducts<T> shared(call, size.saved(), size.gates_wide());
+  if (!packed.data || !scratch.data || !shared.planes.data) return false;
   const int items = weights.items();
 #pragma omp parallel num_threads(call.threads) if (call.threads > 1)
   {
@@ -222,9 +226,19 @@ bool row_forward(const Equations<T>& equations, const Call& call) {
 #pragma omp for schedule(static)
     for (int item = 0; item < items * call.direction_count; ++item)
       weights.pack(call.directions[item / items], packed.data + weights.total() * (item / items), item % items);
+    if (shared.wanted) {
+#pragma omp for schedule(static)
+      for (int thread = 0; thread < call.threads; ++thread)
+        shared.share(call, thread, [&](int d, int64_t begin, int64_t end) {
+          const T* own = packed.data + weights.total() * d;
+          input_products<T>(call, call.directions[d], weights.input(own), own + weights.bias_at(), size.gates_wide(), begin, end, shared.of(call, d), shared.stride);
+        });
+    }
 #pragma omp for schedule(dynamic, 1)
-    for (int i = 0; i < call.task_count; ++i)
-      RowForward<T>(call, equations, weights, packed.data + weights.total() * call.tasks[i].direction, call.tasks[i], scratch.data + most * i).run();
+    for (int i = 0; i < call.task_count; ++i) {
+      const int d = call.tasks[i].direction;
+      RowForward<T>(call, equations, weights, packed.data + weights.total() * d, call.tasks[i], shared.of(call, d), scratch.data + most * i).run();
+    }
   }
   return true;
 }
