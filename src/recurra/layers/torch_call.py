@@ -6,7 +6,6 @@ Time or batch first, one sequence or a batch, packed or padded, a hidden state o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -37,8 +36,7 @@ class _Packing(NamedTuple):
     place: Int[Tensor, " N"]
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One call of a layer, batch first.
 
     Attributes:

@@ -161,19 +161,17 @@ class TorchLayer(nn.RNNBase):
             result: tuple[Any, Any] = super().forward(input, self._learned_start(input) if hx is None else hx)
             return result
         call = read_call(self, input, hx, lengths, reset)
-        hidden = self._initial(call.x.shape[0], call.x) if call.hidden is None else call.hidden
         if chosen.backend == "torch":
-            output, last = run_packed(super().forward, call, hidden)
+            output, last = run_packed(super().forward, call, self._initial(call.x.shape[0], call.x) if call.hidden is None else call.hidden)
         else:
-            output, last = self._run(call, hidden, self._operation().run, self.backend)
+            output, last = self._run(call, self._operation().run, self.backend)
         return call.steps(output), call.state(last)
 
-    def _run(
-        self, call: Call, hidden: tuple[Tensor, ...], run: Callable[..., tuple[Tensor, Any]], backend: str
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _run(self, call: Call, run: Callable[..., tuple[Tensor, Any]], backend: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Layer over layer, direction beside direction: outputs (B, T, D*H) and last states (L*D, B, H)."""
         operation, x = self._operation(), call.x
-        starts = self._initial(x.shape[0], x) if call.reset is not None else hidden
+        starts = self._initial(x.shape[0], x) if call.reset is not None or call.hidden is None else ()
+        hidden = starts if call.hidden is None else call.hidden
         directions = 2 if self.bidirectional else 1
         last = []
         for layer in range(self.num_layers):
@@ -190,12 +188,14 @@ class TorchLayer(nn.RNNBase):
                 calls.append(Direction(state, self._weights(number, operation), resets, self._noise(x), direction == 1))
             x, after = run_directions(operation.name, run, x, calls, lengths=call.lengths, backend=backend)
             last.extend(after)
+        if len(last) == 1:
+            return x, tuple([field[None] for field in last[0]])
         return x, tuple(torch.stack(field) for field in zip(*last, strict=True))
 
     def _gates(self, equations: Callable[..., Any], call: Call) -> tuple[Any, ...]:
         """What `equations` of `recurra.layers.gates` give for each layer and direction, in the form of the input."""
         recorder = GateRecorder(self._operation().run, equations)
-        self._run(call, self._initial(call.x.shape[0], call.x) if call.hidden is None else call.hidden, recorder, "reference")
+        self._run(call, recorder, "reference")
         return tuple(type(gates)(*map(call.steps, gates)) for gates in recorder.found)
 
     def _weights(self, number: int, operation: Operation) -> Any:
