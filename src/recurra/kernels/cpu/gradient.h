@@ -155,7 +155,8 @@ void backward_task(const Call& call, const Task& task, const BackwardWeights<T>&
     for (int plane = 0; plane < Cell::planes + Cell::fields - 1; ++plane) fetch(p + plane * wide, count);
     fetch(at<T>(direction.d_output, row, t) + j, count);
     for (int field = Cell::direct ? 0 : 1; field < Cell::fields; ++field) fetch(before(size, call, direction, field, rank, step).numbers + j, count);
-    if (noisy) fetch_zones<T>(direction, row, t, j, count);
+    for (const Sequence& shares : direction.zone)
+      if (noisy && shares.data) fetch(at<T>(shares, row, t) + j, count);
   };
 
   Tile<T> tile;

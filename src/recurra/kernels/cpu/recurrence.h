@@ -170,12 +170,6 @@ RECURRA_INLINE void fetch(const T* from, int count) {
 }
 
 template <class T>
-RECURRA_INLINE void fetch_zones(const Direction& direction, int row, int t, int j, int count) {
-  for (const Sequence& shares : direction.zone)
-    if (shares.data) fetch(at<T>(shares, row, t) + j, count);
-}
-
-template <class T>
 struct Pointers {
   const T* from[chunk_rows];
   T* to[chunk_rows];
@@ -309,7 +303,6 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
         const int rank = task.begin + r;
         step_planes[r] = planes_of(step, r);
         step_output[r] = at<T>(direction.output, plan.row[rank], time_of(direction, plan.length[rank], step));
-        if (noisy && step + 1 < plan.length[rank]) fetch_zones<T>(direction, plan.row[rank], time_of(direction, plan.length[rank], step + 1), 0, H);
       }
       for (int panel = 0; panel < size.unit_panels(); ++panel) {
         const T* weight = weights.hidden + size.hidden_panel() * panel;
