@@ -235,6 +235,22 @@ def test_one_result_alone_has_gradients(operation):
 
 
 @every_operation
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_masks_of_truth_values_are_masks_of_numbers(operation, dtype):
+    from recurra.kernels import _cpu
+
+    chosen = _cpu.instruction_set()
+    try:
+        for name in _cpu.instruction_sets():
+            _cpu.use_instruction_set(name)
+            for size in (1, 7, 21, 40):
+                call = draw_call(operation, (5, 9, size, size), options=("lengths", "zones"), dtype=dtype)
+                assert_equal(call.map(lambda tensor: tensor, lambda tensor: tensor.bool()).run(), call.run())
+    finally:
+        _cpu.use_instruction_set(chosen)
+
+
+@every_operation
 def test_every_instruction_set_is_right(operation):
     from recurra.kernels import _cpu
 

@@ -62,25 +62,21 @@ def draw_noise(
         mask = _factors(x, (x.shape[0], sizes[0]), recurrent_dropout)
     rates: tuple[Tensor | float, ...] = ()
     if zoneout:
-        rates = tuple(_zones(x, (*x.shape[:2], size), zoneout) if training else zoneout for size in sizes)
+        rates = tuple(_marks(x, (*x.shape[:2], size), zoneout) if training else zoneout for size in sizes)
     return None if mask is None and not rates else RecurrentNoise(mask, rates)
 
 
 def _factors(x: Tensor, shape: tuple[int, ...], rate: float) -> Tensor:
     """Zeros at this rate, and what keeps the mean; of one seed the same in every type of number."""
-    return _mask(x, shape, 1.0 - rate).mul_(1.0 / (1.0 - rate))
-
-
-def _zones(x: Tensor, shape: tuple[int, ...], rate: float) -> Tensor:
-    return _mask(x, shape, rate)
-
-
-def _mask(x: Tensor, shape: tuple[int, ...], share: float) -> Tensor:
-    """Ones with probability `share`, and zeros; of one seed of torch the same in every type of number."""
-    if x.device.type != "cpu" or is_traced():
-        return (torch.rand(shape, dtype=torch.float32, device=x.device) < share).to(x.dtype)
     # As bytes, because torch turns them into numbers five times as fast as it does truth values.
-    return torch.from_numpy(_draw(math.prod(shape), share).view(np.uint8)).view(shape).to(x.dtype)
+    return _marks(x, shape, 1.0 - rate).view(torch.uint8).to(x.dtype).mul_(1.0 / (1.0 - rate))
+
+
+def _marks(x: Tensor, shape: tuple[int, ...], share: float) -> Tensor:
+    """True with probability `share`; of one seed of torch the same in every type of number."""
+    if x.device.type != "cpu" or is_traced():
+        return torch.rand(shape, dtype=torch.float32, device=x.device) < share
+    return torch.from_numpy(_draw(math.prod(shape), share)).view(shape)
 
 
 def _draw(count: int, share: float) -> npt.NDArray[np.bool_]:

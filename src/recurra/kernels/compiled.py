@@ -43,7 +43,7 @@ __all__ = [
 
 _FIELDS, _WEIGHTS = 4, 8
 """Fields of a state and weights of a direction that the extension reads, null where an operation has fewer."""
-_NO_OPTIONS = (0,) * (1 + _FIELDS + 1 + 2 * 3)
+_NO_OPTIONS = (0,) * (1 + _FIELDS + 1 + 2 * 3 + 1)
 """Null for resets, their states, recurrent dropout and the shares of zoneout."""
 _NO_GRADIENTS = (0,) * (3 + _FIELDS + _WEIGHTS + 2 * _FIELDS)
 """Null for what the backward pass alone is given."""
@@ -61,7 +61,7 @@ class Arguments(NamedTuple):
         resets: (B, T) booleans.
         reset_states: (B, H), the fields of each direction.
         dropouts: (B, P).
-        zones: (B, T, H), the shares of each direction; the first is (B, T, P).
+        zones: (B, T, H), the shares of each direction, all numbers or all truth values; the first is (B, T, P).
         zone_rates: the shares of each direction; used where `zones` is empty.
         reverse: whether a direction reads from the last step to the first.
     """
@@ -242,6 +242,7 @@ class _Direction(NamedTuple):
             *_addresses(given.dropouts[number : number + 1], 1),
             *(zones[0] if zones else (0, 0, 0)),
             *(zones[1] if len(zones) > 1 else (0, 0, 0)),
+            int(bool(zones) and given.zones[0].dtype is torch.bool),
         )
 
 
@@ -289,7 +290,8 @@ def _check(given: Arguments, sizes: Sizes) -> None:
     if given.dropouts:
         _check_list(given, "dropouts", [(batch_size, sizes.outputs)] * directions, dtype)
     if given.zones:
-        _check_list(given, "zones", [(batch_size, steps, width) for width in zones] * directions, dtype)
+        marks = given.zones[0].dtype is torch.bool
+        _check_list(given, "zones", [(batch_size, steps, width) for width in zones] * directions, torch.bool if marks else dtype)
     if given.zone_rates and len(given.zone_rates) != directions * len(zones):
         raise ValueError(f"{given.operation} takes {directions * len(zones)} rates of zoneout, not {len(given.zone_rates)}.")
     if given.lengths is not None:

@@ -173,5 +173,6 @@ def _widened(given: Arguments) -> Arguments:
     wide = computed(given.x.dtype)
     if given.x.dtype is wide:
         return given
-    lists: dict[str, Any] = {name: [each.to(wide) for each in getattr(given, name)] for name in _LISTS if name != "resets"}
+    numbers = {name: [each if each.dtype is torch.bool else each.to(wide) for each in getattr(given, name)] for name in _LISTS}
+    lists: dict[str, Any] = numbers
     return given._replace(x=given.x.to(wide), **lists)

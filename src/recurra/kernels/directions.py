@@ -134,14 +134,18 @@ def run_compiled(
 
 
 def _masks(operation: str, shares: Sequence[Tensor | float], widths: Sequence[int], steps: int, like: Tensor) -> list[Tensor]:
-    """Shares of zoneout as (B, T, width): rates beside masks become masks, and what stands for several rows or steps is spread over them."""
+    """Shares of zoneout as (B, T, width), truth values or numbers: rates beside masks become masks, and what stands for several rows or
+    steps is spread over them.
+    """
     count = SIGNATURES[operation].zones
     if count < len(widths) and any(share for share in shares[count - 1 :: count] if isinstance(share, float)):
         raise ValueError(
             f"The shares of zoneout of {operation} are all rates or all masks: the rate of several fields at once is no mask of each."
         )
+    marks = all(isinstance(share, Tensor) and share.dtype is torch.bool for share in shares)
     each = zip(shares, [*widths[:count]] * (len(shares) // count), strict=True)
-    return [torch.as_tensor(share, dtype=like.dtype, device=like.device).expand(like.shape[0], steps, width) for share, width in each]
+    dtype = torch.bool if marks else like.dtype
+    return [torch.as_tensor(share, dtype=dtype, device=like.device).expand(like.shape[0], steps, width) for share, width in each]
 
 
 def _cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:

@@ -38,12 +38,12 @@ class RecurrentNoise(NamedTuple):
     Attributes:
         dropout: (B, H) factors of the hidden state that the recurrent product reads, the same at all steps
             (Gal & Ghahramani 2016); None for none.
-        zoneout: for every field of the state the share of its previous value that is kept: (B, T, H) of zeros and
-            ones in training, the rate itself in evaluation (Krueger et al. 2016). Empty for none.
+        zoneout: for every field of the state the share of its previous value that is kept: (B, T, H), in training true
+            where it is kept (or zeros and ones), the rate itself in evaluation (Krueger et al. 2016). Empty for none.
     """
 
     dropout: Float[Tensor, "B H"] | None = None
-    zoneout: tuple[Float[Tensor, "B T H"] | float, ...] = ()
+    zoneout: tuple[Float[Tensor, "B T H"] | Bool[Tensor, "B T H"] | float, ...] = ()
 
 
 class Resets(NamedTuple):

@@ -52,6 +52,7 @@ struct Direction {
   const void* reset_state[most_fields];   // (B, H)
   const void* dropout;                    // (B, H) factors of what the recurrent product reads
   Sequence zone[2];                       // share of the previous state that stays, (B, T, H)
+  bool zone_marks;                        // these are bytes: 0, nothing of it stays, or 1, all
   double zone_rate[2];                    // the same when it is one number
   bool reverse;
   void* saved;                            // (B * T, saved planes, padded H) for the backward pass; null when there is none

@@ -156,7 +156,7 @@ void backward_task(const Call& call, const Task& task, const BackwardWeights<T>&
     fetch(at<T>(direction.d_output, row, t) + j, count);
     for (int field = Cell::direct ? 0 : 1; field < Cell::fields; ++field) fetch(before(size, call, direction, field, rank, step).numbers + j, count);
     for (const Sequence& shares : direction.zone)
-      if (noisy && shares.data) fetch(at<T>(shares, row, t) + j, count);
+      if (noisy && shares.data) direction.zone_marks ? fetch(at<uint8_t>(shares, row, t) + j, count) : fetch(at<T>(shares, row, t) + j, count);
   };
 
   Tile<T> tile;

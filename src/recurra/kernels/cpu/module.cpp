@@ -145,7 +145,7 @@ Direction read_direction(nb::handle from) {
   d.reset = read.address<const uint8_t>();
   each(d.reset_state);
   d.dropout = read.address();
-  d.zone[0] = read.sequence(), d.zone[1] = read.sequence();
+  d.zone[0] = read.sequence(), d.zone[1] = read.sequence(), d.zone_marks = read.number();
   d.saved = read.address();
   d.output = read.sequence();
   each(d.last);

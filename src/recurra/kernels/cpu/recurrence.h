@@ -160,6 +160,7 @@ size_t forward_scratch(const Sizes<T, Cell>& size, int rows, bool saving) {
 template <class T>
 RECURRA_INLINE Vector<T> zone(const Direction& direction, int field, int row, int t, int j, int hidden) {
   const Sequence& shares = direction.zone[field];
+  if (direction.zone_marks && shares.data) return load_marks<T>(at<uint8_t>(shares, row, t) + j, hidden - j);
   return shares.data ? load(at<T>(shares, row, t) + j, hidden - j) : fill(static_cast<T>(direction.zone_rate[field]));
 }
 

@@ -335,6 +335,40 @@ RECURRA_INLINE Vector<T> exponential(Vector<T> x) {
   return fma(e.scale, e.fraction, e.scale);
 }
 
+// Bytes as whole numbers. (GCC would widen them one by one.)
+template <class T>
+RECURRA_INLINE Bits<T> widen(const uint8_t* from) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == sizeof(float))
+    return (Bits<T>)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  else
+    return (Bits<T>)_mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return (Bits<T>)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+  } else {
+    int32_t four;
+    std::memcpy(&four, from, sizeof(four));
+    return (Bits<T>)_mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four));
+  }
+#else
+  Bits<T> wide;
+  for (int i = 0; i < width<T>; ++i) wide[i] = from[i];
+  return wide;
+#endif
+}
+
+// Ones where bytes are other than zero, of the first `count` (more than a vector holds: of all), and zeros.
+template <class T>
+RECURRA_INLINE Vector<T> load_marks(const uint8_t* from, int count) {
+  uint8_t some[width<T>] = {};
+  if (count < width<T>) {
+    for (int i = 0; i < count; ++i) some[i] = from[i];
+    from = some;
+  }
+  return (Vector<T>)((widen<T>(from) != 0) & Exponent<T>::one);
+}
+
 // 1 + exp(-x), with |x| within the limit.
 //
 // Where exp(-x) is large its error hardly moves 1 / (1 + exp(-x)), and where it is small it is nothing beside one: so float32 takes
