@@ -44,10 +44,17 @@ def test_settings_are_their_own_source() -> None:
         ({"head.class_weights": {"spam": -1}}, "greater than 0"),
         ({"embedding.character_ngrams": [5, 3]}, r"embedding.character_ngrams: .*write the shortest first, \[3, 5\]"),
         ({"embedding.character_ngrams": [0, 3]}, "greater than or equal to 1"),
+        ({"training.clip_norm": float("inf")}, "training.clip_norm: Input should be a finite number"),
+        ({"encoder.forget_bias": float("nan")}, "encoder.forget_bias: Input should be a finite number, or .*'auto'"),
+        (
+            {"optimizer.learning_rate": 0},
+            "^optimizer.learning_rate: Input should be greater than 0, or input should be 'auto' (given: 0).$",
+        ),
+        ({"head.class_weights": {"spam": "x"}}, "^head.class_weights.spam: Input should be a valid number"),
     ],
 )
 def test_wrong_settings_are_refused_with_advice(given: dict[str, object], message: str) -> None:
-    with pytest.raises(SettingsError, match=message.replace("(", r"\(")):
+    with pytest.raises(SettingsError, match="(?m)" + message.replace("(", r"\(").replace(")", r"\)")):
         load_settings(given)
 
 

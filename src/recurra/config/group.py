@@ -34,6 +34,6 @@ def was_saved(info: ValidationInfo) -> bool:
 
 
 class Group(BaseModel):
-    """Settings that belong together: frozen, and no others are allowed."""
+    """Settings that belong together: frozen, no others are allowed, and all numbers are finite, as JSON has no others."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True)

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -240,15 +241,29 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any], path: tuple[str, ...]
 def _explain(error: ValidationError) -> str:
     """Pydantic's errors in one line each, with the nearest name for an unknown key."""
     lines = []
+    allowed: dict[tuple[str, str], list[str]] = {}
     for item in error.errors():
-        path = [str(part) for part in item["loc"]]
+        path = _without_choice([str(part) for part in item["loc"]])
         if item["type"] == "extra_forbidden":
             lines.append(f"There is no setting {'.'.join(path)!r}.{_nearest_setting(path)}")
         else:
             given = "" if item["type"] == "value_error" or not path else f" (given: {json.dumps(item['input'], default=str)})"
             message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{'.'.join(path)}: {message}{given}." if path else message)
+            allowed.setdefault((".".join(path), given), []).append(message)
+    for (name, given), messages in allowed.items():
+        first, *others = messages
+        message = ", or ".join([first, *(other[:1].lower() + other[1:] for other in others)])
+        lines.append(f"{name}: {message}{given}." if name else "\n".join(messages))
     return "\n".join(dict.fromkeys(lines))
+
+
+def _without_choice(path: list[str]) -> list[str]:
+    """The path of a value without pydantic's word for the one of several types that the value was held against."""
+    group = Settings.model_fields.get(path[0]) if len(path) > 2 else None
+    field = getattr(group.annotation, "model_fields", {}).get(path[1]) if group is not None else None
+    choices = [] if field is None else [each for each in get_args(field.annotation) if each is not type(None)]
+    of_several = field is not None and get_origin(field.annotation) in {Union, UnionType} and len(choices) > 1
+    return [*path[:2], *path[3:]] if of_several else path
 
 
 def _nearest_setting(path: list[str]) -> str:
