@@ -204,6 +204,19 @@ def test_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert table.place(1).endswith("x.jsonl:3")
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_columns_on_one_line_or_many(indent: int | None, tmp_path: Path) -> None:
+    columns = {"text": ["x", "y"], "label": ["p", "q"]}
+    assert rows_of(read(write(tmp_path, "x.json", json.dumps(columns, indent=indent) + "\n"))) == [("x", "p"), ("y", "q")]
+
+
+def test_json_lines_in_a_json_file(tmp_path: Path) -> None:
+    """Also those of lists, and with a first line of any length; one object that holds more than lists is one row."""
+    lists = "".join(json.dumps({"tokens": ["x" * size], "tags": ["O"]}) + "\n" for size in (2**17, 1))
+    assert rows_of(read(write(tmp_path, "lists.json", "\n" + lists))) == [(["x" * 2**17], ["O"]), (["x"], ["O"])]
+    assert rows_of(read(write(tmp_path, "one.json", '{"text": "x", "tags": ["O"]}'))) == [("x", ["O"])]
+
+
 def test_bad_json_lines(tmp_path: Path) -> None:
     path = write(tmp_path, "x.jsonl", b'{"a":1}\n{"a":\n5\n{"a":"x"}\n{"a":NaN}\n{"a":"\xff"}\n')
     with pytest.raises(RowError, match=r"x\.jsonl:2: the line is not valid JSON"):
@@ -311,6 +324,8 @@ def test_join_and_missing_columns() -> None:
     assert [row[0] for chunk in table.chunks(["text"]) for row in chunk.rows()] == ["x", None, "p q"]
     with pytest.raises(MissingColumn, match="Did you mean 'title'"):
         read(rows, join={"text": ["tittle"]})
+    with pytest.raises(DataError, match="'text' is joined of no columns"):
+        read(rows, join={"text": []})
     with pytest.raises(MissingColumn, match="Its columns: title, body, text"):
         require_columns(table, ["title", "label"])
 

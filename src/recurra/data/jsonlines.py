@@ -165,10 +165,18 @@ def read_json(path: Path, *, on_error: str = "fail") -> FrameSource | JSONLinesF
         DataError: it holds something else.
     """
     with open_bytes(path) as file:
-        start = file.read(2**16).lstrip(b"\xef\xbb\xbf \t\r\n")
-        if not start:
+        lines = (line for line in file if line.strip(b"\xef\xbb\xbf \t\r\n"))
+        first = next(lines, None)
+        if first is None:
             raise EmptyData(f"{path} is empty: it needs an array of objects, [{{...}}, {{...}}].")
-        if start.startswith(b"{") and _is_object(start.partition(b"\n")[0]):
+        record = _object(first.removeprefix(b"\xef\xbb\xbf"))
+        columns = (
+            record is not None
+            and len(record) > 0
+            and all(isinstance(value, list) for value in record.values())
+            and next(lines, None) is None
+        )
+        if record is not None and not columns:
             return JSONLinesFile(path, on_error=on_error)
     with open_bytes(path) as file:
         content = file.read()
@@ -190,11 +198,13 @@ def read_json(path: Path, *, on_error: str = "fail") -> FrameSource | JSONLinesF
     raise DataError(f"{path} must hold an array of objects, [{{...}}, {{...}}], or an object of columns, {{name: [...], ...}}.")
 
 
-def _is_object(line: bytes) -> bool:
+def _object(line: bytes) -> dict[str, Any] | None:
+    """The JSON object that a line is, or None."""
     try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def frame_of_records(records: list[dict[str, Any]], schema: dict[str, pl.DataType] | None = None) -> pl.DataFrame:

@@ -31,7 +31,7 @@ class Table:
         """Check that the sources fit together.
 
         Raises:
-            DataError: they have different columns.
+            DataError: they have different columns, or a column is joined of none.
             MissingColumn: a column to join is not there.
         """
         import polars as pl
@@ -40,6 +40,9 @@ class Table:
         self.description = description
         self.join = {name: list(parts) for name, parts in (join or {}).items()}
         self.schema = _common_schema(self._sources)
+        for name, parts in self.join.items():
+            if not parts:
+                raise DataError(f"The column {name!r} is joined of no columns: name some, as in data.join={{{name}: [title, text]}}.")
         _require(self.schema, [part for parts in self.join.values() for part in parts], description)
         self.schema |= dict.fromkeys(self.join, pl.String())
         self.columns = list(self.schema)
