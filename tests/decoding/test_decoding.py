@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import NamedTuple
 
 import pytest
@@ -256,6 +257,9 @@ def test_what_stands_beyond_a_length_has_no_probability():
             "forbidden here",
         ),
         (lambda *_: Shaping(temperature=0.0), "temperature is 0.0"),
+        (lambda *_: Shaping(temperature=1e-40), "temperature is 1e-40"),
+        (lambda *_: Shaping(temperature=math.inf), "temperature is inf"),
+        (lambda *_: Shaping(repetition_penalty=math.inf), "repetition_penalty is inf"),
         (lambda *_: Shaping(top_p=0.0), "top_p is 0.0"),
         (lambda *_: Shaping(top_k=-1), "top_k is -1"),
         (lambda *_: Shaping(min_p=2.0), "min_p is 2.0"),

@@ -118,6 +118,8 @@ def test_numbers_out_of_range_and_idle_ones_are_refused(model: LanguageModel) ->
     for options in (
         {"most": 0},
         {"temperature": -1.0},
+        {"temperature": float("inf")},
+        {"seed": 2**70},
         {"top_p": 0.0},
         {"min_p": 2.0},
         {"repetition_penalty": 0.0},

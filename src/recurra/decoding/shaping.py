@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ import torch
 from recurra.shapes import Float, Int, Tensor
 
 __all__ = ["Shaping"]
+
+LEAST_TEMPERATURE = 1e-6
+"""Far below it, logits in float32 become infinite, and which token comes is no longer theirs to say."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Shaping:
         forbidden: sequences of tokens that may not come; a single token is a sequence of one.
         repetition_penalty: logits of tokens that came before are divided by this where positive, multiplied where negative;
             1 for none. Source: Keskar et al. 2019 (CTRL), section 4.1.
-        temperature: logits are divided by this: below 1 sharper, above 1 flatter; above 0.
+        temperature: logits are divided by this: below 1 sharper, above 1 flatter; from 1e-06 on.
         top_k: only the most probable so many can come, and those equal to the last of them; 0 for all.
         top_p: only the most probable can come whose probabilities together reach this. Source: Holtzman et al. 2020, section 3.1.
         min_p: only tokens at least this share as probable as the most probable one can come. Source: Nguyen et al. 2024, section 3.
@@ -38,8 +42,8 @@ class Shaping:
 
     def __post_init__(self) -> None:
         for name, good, allowed in (
-            ("repetition_penalty", self.repetition_penalty > 0, "above 0"),
-            ("temperature", self.temperature > 0, "above 0"),
+            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0"),
+            ("temperature", LEAST_TEMPERATURE <= self.temperature < math.inf, f"from {LEAST_TEMPERATURE} on"),
             ("top_k", self.top_k >= 0, "0 or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("min_p", 0 <= self.min_p <= 1, "from 0 to 1"),

@@ -14,7 +14,7 @@ from recurra.config import LanguageSettings, Settings
 from recurra.data.codec import LINE_END, TextCodec
 from recurra.data.texts import GivenText, RunningText, read_texts
 from recurra.data.tokenize import UNKNOWN
-from recurra.errors import EmptyData
+from recurra.errors import EmptyData, SettingsError
 from recurra.model.card import card_page, figures
 from recurra.model.language.generation import Choice, continued, searched
 from recurra.model.language.measuring import Measured, measure_dynamic, measure_plain, measure_with_cache
@@ -83,6 +83,7 @@ class LanguageModel(TrainedModel):
             SettingsError: a number is out of range, or would do nothing.
         """
         choice = Choice(most, temperature, top_k, top_p, min_p, repetition_penalty, beam)
+        _require_seed(seed)
         row = self._read(prompt)
         if beam:
             return iter([searched(self.network, self.codec, row, choice)])
@@ -98,6 +99,7 @@ class LanguageModel(TrainedModel):
             SettingsError: a number is out of range.
         """
         choice = Choice(most, temperature, top_k, top_p)
+        _require_seed(seed)
         if not prompts:
             return []
         seeds = [seed + number for number in range(len(prompts))]
@@ -226,6 +228,12 @@ class LanguageModel(TrainedModel):
         return card_page(
             "A language model", said, code=code, run=self.run, settings=self.settings, measured=measured, pipeline="text-generation"
         )
+
+
+def _require_seed(seed: int | None) -> None:
+    """Raises a `SettingsError` for a number that starts no generator; those of several texts are counted on from it."""
+    if seed is not None and not -(2**63) <= seed < 2**63:
+        raise SettingsError(f"seed is {seed}: give a whole number of 64 bits, such as one from 0 to 9,223,372,036,854,775,807.")
 
 
 def _is_path(data: str) -> bool:
