@@ -19,7 +19,7 @@ import torch
 import recurra
 from jobs import ENVIRONMENT, SMALL, csv, rows, train
 from recurra.data.loader import Loader
-from recurra.errors import OutputExists, SettingsError, TrainingInterrupted
+from recurra.errors import EmptyData, OutputExists, SettingsError, TrainingInterrupted
 from recurra.model.load import load
 from recurra.training.train import plan
 
@@ -168,6 +168,26 @@ def test_every_cell_with_every_pooling(cell: str, pooling: str) -> None:
     table = model.predict([row["text"] for row in rows(5)])
     assert table["probability"].is_between(0.5, 1.0).all()
     assert all(parameter.isfinite().all() for parameter in model.network.parameters())
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_given_part_of_which_nothing_can_be_used_is_refused(part: str, tmp_path: Path) -> None:
+    """It would be passed over in silence: another part, or the training loss, would say which weights are kept and how good they are."""
+    unlabelled = [{**row, "label": None} for row in rows(4)]
+    with pytest.raises(EmptyData, match=f"No row of the given {part} table"):
+        train(rows(40), output=tmp_path / "model", **{part: unlabelled})
+    unknown = [{**row, "label": "other"} for row in rows(4)]
+    with pytest.raises(EmptyData, match=f"No row of the given {part} table"):
+        train(rows(40), output=tmp_path / "model", settings={"data.on_error": "skip"}, **{part: unknown})
+    assert not (tmp_path / "model").exists()
+
+
+def test_steps_that_are_few_are_counted_as_they_are_made() -> None:
+    said: list[str] = []
+    settings = {**SMALL, **INPUTS, "training.accumulate": 100, "training.epochs": 3}
+    model = recurra.train(rows(40), target="label", settings=settings, show=said.append)
+    assert model.run["training"]["steps"] == 3
+    assert any("3 steps in all are few" in line for line in said)
 
 
 def test_nothing_is_kept_without_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ class Job(ABC, Generic[Prepared, Network]):
         Args:
             batches: of an epoch.
         """
-        steps = batches * self.settings.training.epochs // self.settings.training.accumulate
+        steps = -(-batches // self.settings.training.accumulate) * self.settings.training.epochs
         if steps < FEW_STEPS:
             self.say(f"note: {steps} steps in all are few to learn from: raise training.epochs or lower training.batch_size")
 
