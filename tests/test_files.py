@@ -65,3 +65,17 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
         first.write(b"first")
         second.write(b"second")
     assert path.read_bytes() == b"first"  # the last to end
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes are those of POSIX")
+def test_a_pipe_or_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_file(pipe, b"x")
+        assert os.read(reader, 9) == b"x"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -19,7 +20,9 @@ HEAVY = {"torch", "polars", "lightning", "numpy", "sklearn", "altair", "pydantic
 
 def recurra(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "recurra", *arguments], capture_output=True, text=True, env=ENVIRONMENT, check=False, **options
+        [sys.executable, "-m", "recurra", *arguments],
+        check=False,
+        **{"capture_output": True, "text": True, "env": ENVIRONMENT, **options},
     )  # type: ignore[call-overload, no-any-return]
 
 
@@ -130,3 +133,37 @@ def test_predictions_stop_quietly_when_nobody_reads(folder: Path) -> None:
     done = subprocess.run(["bash", "-c", command], input=texts, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.stdout == "text,label,probability\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8:strict"])
+def test_pipes_hold_utf8_in_every_locale(encoding: str, folder: Path) -> None:
+    environment = {**ENVIRONMENT, "PYTHONIOENCODING": encoding}
+    done = recurra("predict", str(folder), "-", "--json", input="中文 🎉\n".encode() + b"caf\xe9\n", text=False, env=environment)
+    assert done.stderr == b""
+    assert [json.loads(line)["text"] for line in done.stdout.decode().splitlines()] == ["中文 🎉", "caf?"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["settings"], ["settings", "--schema"], ["doctor", "--json"], ["evaluate", "MODEL", "a.csv", "--json"]]
+)
+def test_output_that_nobody_reads_is_no_error(arguments: list[str], folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nsuperb,pos\ndull,neg\n")
+    chosen = [str(folder) if argument == "MODEL" else argument for argument in arguments]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = recurra(*chosen, capture_output=False, stdout=closed, stderr=subprocess.PIPE, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is played by /dev/full")
+@pytest.mark.parametrize("arguments", [["settings"], ["predict", "MODEL", "superb"]])
+def test_a_full_disk_behind_standard_output_is_told(arguments: list[str], folder: Path) -> None:
+    chosen = [str(folder) if argument == "MODEL" else argument for argument in arguments]
+    with Path("/dev/full").open("wb") as full:
+        done = recurra(*chosen, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "tandard output" in done.stderr
+    assert "No space left on device" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -180,6 +180,29 @@ def test_evaluate_shows_a_table_or_json_and_writes_a_file(run: Any, table: str, 
     assert json.loads(out)["rows"] == 80
 
 
+def test_evaluate_writes_where_it_can_and_says_where_it_cannot(run: Any, table: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, _ = run("evaluate", str(folder), table, "--json", "--output", "new/folder/metrics.json")
+    assert json.loads(out) == json.loads(Path("new/folder/metrics.json").read_text())
+    out, err = run("evaluate", str(folder), table, "--output", "new", code=1)
+    assert (out, err) == ("", "error: 'new' is a folder: give the name of a file.\n")
+    out, err = run("evaluate", str(folder), table, "--output", f"{table}/metrics.json", code=1)
+    assert out == ""
+    assert err.startswith(f"error: '{table}/metrics.json' cannot be written")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recurra.model.folder.write_file", full)
+    out, err = run("evaluate", str(folder), table, "--json", "--output", "metrics.json", code=1)
+    assert json.loads(out)["rows"] == 40  # measured, and not lost
+    assert err.startswith("error: The metrics cannot be written to 'metrics.json': No space left on device.")
+
+
+def test_dialogues_say_where_they_cannot_be_written(run: Any, table: str) -> None:
+    _, err = run("dialogues", "chatterbot", "--output", f"{table}/pairs.csv", code=1)
+    assert err.startswith(f"error: '{table}/pairs.csv' cannot be written")
+
+
 def test_evaluate_skips_what_it_is_told_to(run: Any, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\nsuperb,pos\ndull,other\nweak,\n")
     _, err = run("evaluate", str(folder), "a.csv", code=1)
@@ -216,6 +239,14 @@ def test_predict_to_a_file(suffix: str, run: Any, table: str, folder: Path) -> N
     assert frame["label"].to_list() == expected["label"].to_list()
     assert frame["probability"].to_list() == pytest.approx(expected["probability"].to_list(), rel=5e-6)  # six digits are written
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_predictions_can_be_predicted_for_again(run: Any, table: str, folder: Path) -> None:
+    run("predict", str(folder), table, "-o", "1.csv")
+    run("predict", str(folder), "1.csv", "-o", "2.csv")
+    first, second = pl.read_csv("1.csv"), pl.read_csv("2.csv")
+    assert first["input.label"].to_list() == second["input.label"].to_list() == [row["label"] for row in rows(40)]
+    assert first["label"].to_list() == second["label"].to_list() == second["input.input.label"].to_list()
 
 
 def test_predict_from_standard_input(run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cyclopts import App
 
@@ -46,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit status: 0 when all went well, 1 for an error with its message on standard error, 130 after an interruption.
     """
+    _carry_utf8()
     try:
         app(arguments)
     except TrainingInterrupted as interruption:
@@ -57,3 +62,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # What is still buffered goes nowhere: the end of the process would fail on it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        place = "Standard output" if error.filename is None else repr(error.filename)
+        print(f"error: {place} cannot be written: {error.strerror}. Free some space.", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def _carry_utf8() -> None:
+    """Files and pipes on the standard streams hold UTF-8 in every locale, as all files of ours do; a terminal has its own encoding.
+
+    Bytes that are no UTF-8 arrive as half characters, which the commands put signs of replacement for; a character that a terminal
+    lacks is shown as a question mark.
+    """
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace")):
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(io.UnsupportedOperation):  # read from already
+                stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors=errors)

@@ -37,15 +37,17 @@ def dialogues(
     every
         Every utterance is a reply to those before it; otherwise each second one is, as where a customer begins.
     """
+    from recurra.cli.output import make_place
     from recurra.data.dialogues import HISTORY, is_babi, pairs, read_babi, read_chatterbot, read_dialogues
     from recurra.data.read import read
-    from recurra.errors import SettingsError
+    from recurra.errors import DataError, SettingsError
     from recurra.files import replacing
 
     if output.suffix not in {".csv", ".jsonl"}:
         raise SettingsError(f"{str(output)!r} is neither a .csv nor a .jsonl file: give it such a name.")
     if history is not None and history < 1:
         raise SettingsError(f"history is {history}: give 1 or more utterances.")
+    make_place(output)
     found = []
     for path in (data, *more):
         if path == "chatterbot":
@@ -55,7 +57,9 @@ def dialogues(
         else:
             found += read_dialogues(read(path), column, every=every)
     table = pairs(found, HISTORY if history is None else history)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as file:
-        (table.write_csv if output.suffix == ".csv" else table.write_ndjson)(file)
+    try:
+        with replacing(output) as file:
+            (table.write_csv if output.suffix == ".csv" else table.write_ndjson)(file)
+    except OSError as error:
+        raise DataError(f"{str(output)!r} cannot be written: {error.strerror or error}. Free some space or choose another file.") from error
     sys.stderr.write(f"{len(table):,} replies of {len(found):,} dialogues: {output}\n")

@@ -38,11 +38,14 @@ def doctor(
     json_
         Print one JSON object; it is flat but for the findings of the self-test.
     """
+    from recurra.cli.output import while_read
+
     facts = examine()
     findings = _test() if selftest else []
     if json_:
         found = {"selftest": [{**each._asdict(), "within": each.within} for each in findings]} if selftest else {}
-        sys.stdout.write(json.dumps({**facts, **found}) + "\n")
+        with while_read():
+            sys.stdout.write(json.dumps({**facts, **found}) + "\n")
     else:
         _print(facts, findings)
     if not all(each.within for each in findings):

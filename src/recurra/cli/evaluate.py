@@ -44,21 +44,35 @@ def evaluate(
     output
         Also write the metrics to this JSON file.
     """
+    from recurra.cli.output import make_place, while_read
     from recurra.model.load import load
 
     chosen = load(model)
+    if output is not None:
+        make_place(output)
     source = [data, *more] if more else data
     metrics = _with_options(chosen, source, on_error, set_) if set_ else chosen.evaluate(source, on_error=on_error)
-    if output is not None:
-        from recurra.model.folder import write_file
-
-        write_file(output, (json.dumps(metrics, indent=1) + "\n").encode())
     if json_:
-        sys.stdout.write(json.dumps(metrics) + "\n")
+        with while_read():
+            sys.stdout.write(json.dumps(metrics) + "\n")
     else:
         from recurra.cli.table import print_metrics
 
         print_metrics(metrics)
+    if output is not None:  # last, so that the metrics are there whatever becomes of the file
+        _write(output, metrics)
+
+
+def _write(output: Path, metrics: dict[str, float]) -> None:
+    from recurra.errors import DataError
+    from recurra.model.folder import write_file
+
+    try:
+        write_file(output, (json.dumps(metrics, indent=1) + "\n").encode())
+    except OSError as error:
+        raise DataError(
+            f"The metrics cannot be written to {str(output)!r}: {error.strerror or error}. Free some space or choose another file."
+        ) from error
 
 
 def _with_options(model: TrainedModel, source: Any, on_error: Literal["fail", "skip"], assignments: list[str]) -> dict[str, float]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from recurra.model.model import Prediction
 
-__all__ = ["while_read", "write_predictions"]
+__all__ = ["make_place", "while_read", "write_predictions"]
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 LINES = {".jsonl", ".ndjson"}
@@ -65,11 +65,26 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
                     )
                     header = False
     except OSError as error:
+        place = "standard output" if output is None else repr(str(output))
         raise DataError(
-            f"The predictions cannot be written to {str(output)!r}: {error.strerror or error}. Free some space or choose another file."
+            f"The predictions cannot be written to {place}: {error.strerror or error}. Free some space or choose another file."
         ) from error
     if left_out:
         print(f"{left_out:,} rows were left out.", file=sys.stderr)  # noqa: T201
+
+
+def make_place(output: Path) -> None:
+    """Make the folder of a file that is written when the work is done, so that the work is not lost on a name that cannot be.
+
+    Raises:
+        DataError: the file is a folder, or its folder cannot be made.
+    """
+    if output.is_dir():
+        raise DataError(f"{str(output)!r} is a folder: give the name of a file.")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{str(output)!r} cannot be written: {error.strerror or error}. Choose another file.") from error
 
 
 @contextmanager
@@ -77,16 +92,28 @@ def while_read() -> Iterator[None]:
     """What is written to standard output herein ends without an error where its reader (head, less) has seen enough."""
     try:
         yield
+        sys.stdout.flush()
     except BrokenPipeError:
         # What is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def beside(inputs: pl.DataFrame, outputs: pl.DataFrame) -> pl.DataFrame:
-    """Inputs and predictions in one table; an input column of the same name as a prediction is called `input.NAME`."""
+    """Inputs and predictions in one table.
+
+    An input column of the same name as a prediction is called `input.NAME`, or `input.input.NAME` where there is such a column
+    already, as in predictions that are predicted for again.
+    """
     import polars as pl
 
-    renamed = inputs.rename({name: f"input.{name}" for name in inputs.columns if name in outputs.columns})
+    taken = {*inputs.columns, *outputs.columns}
+    names = {}
+    for name in (name for name in inputs.columns if name in outputs.columns):
+        names[name] = f"input.{name}"
+        while names[name] in taken:
+            names[name] = f"input.{names[name]}"
+        taken.add(names[name])
+    renamed = inputs.rename(names)
     return pl.concat([renamed, outputs], how="horizontal") if renamed.width else outputs
 
 
@@ -120,7 +147,6 @@ def _opened(output: Path | None) -> Iterator[IO[str] | codecs.StreamWriter]:
     """Standard output, or a file that takes its name when it is complete."""
     if output is None:
         yield sys.stdout
-        sys.stdout.flush()
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as file:

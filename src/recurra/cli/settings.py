@@ -29,12 +29,15 @@ def settings(
     schema
         Print the JSON schema instead.
     """
+    from recurra.cli.output import while_read
     from recurra.config import Settings, load_settings, parse_assignment
 
     if schema:
-        sys.stdout.write(json.dumps(Settings.model_json_schema(), indent=1) + "\n")
+        with while_read():
+            sys.stdout.write(json.dumps(Settings.model_json_schema(), indent=1) + "\n")
         return
     import yaml
 
     chosen = load_settings(file, *(dict([parse_assignment(assignment)]) for assignment in set_ or []))
-    sys.stdout.write(yaml.safe_dump(chosen.model_dump(), sort_keys=False, allow_unicode=True))
+    with while_read():
+        sys.stdout.write(yaml.safe_dump(chosen.model_dump(), sort_keys=False, allow_unicode=True))

@@ -110,6 +110,7 @@ def train(
     quiet
         Print errors only.
     """
+    from recurra.cli.output import while_read
     from recurra.config import load_settings, parse_assignment, target_settings
     from recurra.training import train as job
 
@@ -145,13 +146,15 @@ def train(
     if dry_run:
         plan = job.plan(sources, validation=validation, test=test, settings=chosen, show=show)
         if json_:
-            sys.stdout.write(json.dumps(plan, default=str) + "\n")
+            with while_read():
+                sys.stdout.write(json.dumps(plan, default=str) + "\n")
         return
     model = job.train(
         sources, output=output, validation=validation, test=test, settings=chosen, resume=resume, overwrite=overwrite, show=show
     )
     if json_:
-        sys.stdout.write(json.dumps(model.flat_metrics()) + "\n")
+        with while_read():
+            sys.stdout.write(json.dumps(model.flat_metrics()) + "\n")
 
 
 def _pairs(items: list[str] | None, example: str) -> dict[str, str]:
