@@ -119,6 +119,16 @@ def test_every_setting_of_free_text_is_read_as_written() -> None:
     assert named - {"head.class_weights", "several.weights"} | {"target"} == set(_AS_WRITTEN)  # the weights are numbers; all keys are text
 
 
+@pytest.mark.parametrize(
+    "content", ["encoder: {layers: 2}\nencoder: {hidden_size: 4}", "encoder: {layers: 2, layers: 3}", "target: a\n'target': b"]
+)
+def test_a_key_that_stands_twice_is_refused(content: str, tmp_path: Path) -> None:
+    """The settings under the first one would be dropped in silence."""
+    (tmp_path / "s.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=r"'(encoder|layers|target)' stands there a second time"):
+        load_settings(tmp_path / "s.yaml")
+
+
 def test_aliases_are_met_once() -> None:
     levels = ", ".join(f"&{level} [{', '.join([f'*{chr(ord(level) - 1)}'] * 9)}]" for level in "bcdefghijklmnop")
     key, value = parse_assignment(f"data.columns=[&a [1], {levels}]")  # 9 ** 15 ones, were each followed

@@ -206,8 +206,12 @@ def _keep_text(node: yaml.Node | None, path: str, seen: set[int]) -> None:
         return
     seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
+        met: set[str] = set()
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in met:  # YAML forbids it, and PyYAML would drop what stands under the first one
+                    raise yaml.composer.ComposerError(None, None, f"{key.value!r} stands there a second time: keep one", key.start_mark)
+                met.add(key.value)
                 key.tag = "tag:yaml.org,2002:str"
             _keep_text(value, f"{path}.{key.value}".lstrip("."), seen)
     elif isinstance(node, yaml.SequenceNode):
