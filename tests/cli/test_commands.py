@@ -154,6 +154,8 @@ WRONG = {
     "predict to nowhere": (["predict", "MODEL", "a", "-o", "reviews.csv/a.csv"], "cannot be written to 'reviews.csv/a.csv'"),
     "predict a missing file": (["predict", "MODEL", "nothing.csv"], "There is no file 'nothing.csv'"),
     "a misspelt option for a text": (["predict", "MODEL", "--otput", "a.csv"], "There is no option '--otput'"),
+    "standard input and texts": (["predict", "MODEL", "-", "a"], "'-' reads texts from standard input, and stands alone"),
+    "evaluate a text": (["evaluate", "MODEL", "text"], "There is no file 'text'"),
     "no top": (["predict", "MODEL", "a", "--top", "0"], "1 or more"),
 }
 

@@ -84,6 +84,10 @@ def test_what_can_be_predicted(models: dict[str, Any], tmp_path: Path) -> None:
     frame = pl.DataFrame({"text": ["superb fine"]})
     for data in (
         ["superb fine"],
+        ("superb fine",),
+        np.array(["superb fine"]),
+        pl.Series(["superb fine"]),
+        frame.to_pandas()["text"],
         {"text": "superb fine"},
         [{"text": "superb fine", "other": 3}],
         frame,
@@ -95,6 +99,14 @@ def test_what_can_be_predicted(models: dict[str, Any], tmp_path: Path) -> None:
     ):
         assert model.predict(data)["probability"].to_list() == [expected]
     assert model.predict(["superb fine", "dull"])["label"].to_list() == ["pos", "neg"]
+    missing = model.predict({"text": [None, "dull"]})
+    for texts in (
+        [None, "dull"],
+        pl.Series([None, "dull"]),
+        pl.Series([None, "dull"]).to_pandas(),
+        np.array([np.nan, "dull"], dtype=object),
+    ):
+        assert model.predict(texts).equals(missing)
     top = model.predict("superb", top=2)
     assert top["top_labels"].to_list() == [["pos", "neg"]]
     assert sum(top["top_probabilities"][0]) == pytest.approx(1.0, rel=1e-12)
@@ -203,6 +215,12 @@ def test_evaluation_agrees_with_prediction(models: dict[str, Any]) -> None:
     assert models["classify"].evaluate(table)["accuracy"] == pytest.approx(right.mean(), rel=1e-12)
 
 
+@pytest.mark.parametrize("data", ["superb", ["superb", "dull"], ("superb",)])
+def test_texts_have_no_target_to_measure(data: Any, models: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="There is no file 'superb'"):
+        models["classify"].evaluate(data)
+
+
 def test_rows_without_target_and_unknown_labels(models: dict[str, Any], tmp_path: Path) -> None:
     table = [{**row, "label": {3: "", 5: "poss", 6: "other"}.get(number, row["label"])} for number, row in enumerate(rows(12))]
     file = csv(tmp_path / "a.csv", table, ["text", "label"])
@@ -236,6 +254,7 @@ def test_a_folder_is_enough_without_report_run_and_card(models: dict[str, Any], 
     bare = shutil.copytree(folder, tmp_path / "bare")
     (bare / "run.json").unlink()
     (bare / "README.md").unlink()
+    (bare / "README.md").write_bytes(b"our notes, in an old caf\xe9")
     model = recurra.load(bare)
     assert model.run == {}
     assert model.flat_metrics() == {}

@@ -198,6 +198,10 @@ def test_rows_of_any_kind_are_predicted(learnt: Translator, tmp_path: Path) -> N
     assert learnt.predict(str(tmp_path / "rows.csv"))["text"].to_list() == found["text"].to_list()
     assert learnt.predict("a cat likes it")["text"].to_list() == ["eine Katze mag es"]
     assert learnt.predict({"en": "a cat likes it"})["text"].to_list() == ["eine Katze mag es"]
+    assert learnt.predict(pl.Series(["a cat likes it", None]))["text"].to_list() == ["eine Katze mag es", ""]
+    assert learnt.predict(("a cat likes it",))["text"].to_list() == ["eine Katze mag es"]
+    with pytest.raises(DataError, match="There is no file 'a cat likes it'"):
+        learnt.evaluate("a cat likes it")
     with pytest.raises(MissingColumn):
         learnt.predict([{"english": "a cat"}])
 

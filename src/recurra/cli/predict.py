@@ -113,6 +113,8 @@ def _rows(given: list[str]) -> str | list[str]:
         raise SettingsError(
             f"There is no option {given[0]!r}: see `recurra predict --help`. A text that starts so can come on standard input (-)."
         )
+    if "-" in given and len(given) > 1:
+        raise SettingsError("'-' reads texts from standard input, and stands alone: leave the others out, or put them there.")
     if given != ["-"]:
         return given if len(given) > 1 else given[0]
     lines = [line.rstrip("\n") for line in sys.stdin]

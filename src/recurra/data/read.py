@@ -24,7 +24,7 @@ from recurra.errors import DataError, EmptyData, nearest
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["BadRow", "Table", "is_table", "read", "require_columns", "resolve"]
+__all__ = ["BadRow", "Table", "given_texts", "is_table", "read", "require_columns", "resolve"]
 
 OnError = Literal["fail", "skip"]
 _TEXT = (".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json")
@@ -107,6 +107,31 @@ def is_table(text: str) -> bool:
         path = rest.partition("/")[2].partition("?")[0].partition("#")[0]
         return scheme in {"hf", "s3"} or path.endswith((*_EXTENSIONS, *COMPRESSIONS)) or glob.has_magic(path)
     return scheme.endswith((*_EXTENSIONS, *COMPRESSIONS)) or (glob.has_magic(text) and bool(glob.glob(text)))  # noqa: PTH207
+
+
+def given_texts(data: Any) -> list[str | None] | None:
+    """The texts, where texts were given and no table: a string, a list of strings, or a column of them.
+
+    Args:
+        data: what a person gave. Strings are names of tables where all of them are (`is_table`); those in a column (a series of
+            polars or pandas, a NumPy array of one dimension) never are.
+
+    Returns:
+        The texts, None for missing ones; None where something else was given. Bytes that were no UTF-8 reach Python as half
+        characters, which no table can hold: question marks stand for them.
+    """
+    if isinstance(data, (str, list, tuple)):
+        values = [data] if isinstance(data, str) else list(data)
+        if all(isinstance(value, str) and is_table(value) for value in values):
+            return None
+    elif getattr(data, "ndim", None) == 1 or type(data).__name__ == "Series":
+        values = list(data)
+    else:
+        return None
+    missing = [value is None or value != value for value in values]  # noqa: PLR0124  # pandas writes NaN
+    if all(missing) or not all(gone or isinstance(value, str) for value, gone in zip(values, missing, strict=True)):
+        return None
+    return [None if gone else value.encode(errors="replace").decode() for value, gone in zip(values, missing, strict=True)]
 
 
 def _is_column(values: Any) -> bool:

@@ -122,7 +122,7 @@ def read_folder(path: Path) -> Contents:
     except SafetensorError as error:
         raise ModelFolderError(f"{str(path / WEIGHTS)!r} cannot be read: {error}.") from error
     run = _read_json(path / RUN) if (path / RUN).is_file() else {}
-    card = (path / CARD).read_text(encoding="utf-8") if (path / CARD).is_file() else ""
+    card = (path / CARD).read_text(encoding="utf-8", errors="replace") if (path / CARD).is_file() else ""
     return Contents(tensors, model, run, card)
 
 

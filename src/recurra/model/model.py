@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from recurra.config import Settings
-from recurra.data.read import BadRow, Table, is_table, read, require_columns
+from recurra.data.read import BadRow, Table, given_texts, read, require_columns
 from recurra.data.store import Rows, join_rows
 from recurra.errors import EmptyData, MissingColumn, SettingsError
 from recurra.features import FEATURES, Feature
@@ -94,7 +94,7 @@ class Model(TrainedModel):
         """Predict for texts, rows or a table.
 
         Args:
-            data: a text or a list of texts (for a model with one input of text or tokens), a dict or a list of dicts, a frame
+            data: a text, a list or a column of texts (for a model with one input of text or tokens), a dict or a list of dicts, a frame
                 (polars, pandas, Arrow), or the path of a file. A string is a path when a table of that name exists.
             top: also the most probable labels, so many.
             on_error: what happens to rows that cannot be read.
@@ -153,7 +153,7 @@ class Model(TrainedModel):
         """Measure on a table with targets.
 
         Args:
-            data: as for `predict`, with the target column.
+            data: a table as for `predict`, with the target column.
             on_error: what happens to rows that cannot be read or have an unknown label.
 
         Returns:
@@ -165,7 +165,7 @@ class Model(TrainedModel):
             RowError: a row cannot be read, or its label is unknown.
             EmptyData: no row has a target.
         """
-        table = self._table(data, on_error)
+        table = self._table(data, on_error, texts_too=False)
         require_columns(table, self.head.columns)
         outputs, targets = [], []
         start = without = unusable = 0
@@ -200,20 +200,19 @@ class Model(TrainedModel):
         first = {name: next(iter(value), None) for name, value in data.items() if hasattr(value, "__iter__") and not isinstance(value, str)}
         return any(name not in tokens or (hasattr(item, "__iter__") and not isinstance(item, str)) for name, item in first.items())
 
-    def _table(self, data: Any, on_error: OnError) -> Table:
-        """Whatever the user gave, as a table that has the input columns."""
+    def _table(self, data: Any, on_error: OnError, *, texts_too: bool = True) -> Table:
+        """Whatever the user gave, as a table that has the input columns; plain texts too, where no target is asked of them."""
         if isinstance(data, Mapping) and not self._holds_columns(data):
             data = [data]
-        texts = [data] if isinstance(data, str) and not is_table(data) else data
-        if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts) and not all(is_table(text) for text in texts):
+        texts = given_texts(data) if texts_too else None
+        if texts is not None:
             if [feature.type for feature in self.features] not in (["text"], ["tokens"]):
                 raise MissingColumn(f"This model reads the columns {', '.join(self.input_columns)}: give rows with these, not plain texts.")
-            # Bytes that were no UTF-8 reach Python as half characters, which no table can hold.
-            return read(pl.DataFrame({self.features[0].name: [text.encode(errors="replace").decode() for text in texts]}))
+            return read(pl.DataFrame({self.features[0].name: texts}, schema={self.features[0].name: pl.String}))
         join = {
             name: columns for name, columns in self.settings.data.join.items() if any(feature.name == name for feature in self.features)
         }
-        table = read(texts, on_error=on_error, join=join)
+        table = read(data, on_error=on_error, join=join)
         require_columns(table, [feature.name for feature in self.features])
         return table
 

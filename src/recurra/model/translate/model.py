@@ -12,7 +12,7 @@ import polars as pl
 from recurra.config import Settings
 from recurra.data.codec import TextCodec
 from recurra.data.pairs import blank, encode_texts
-from recurra.data.read import Table, is_table, read, require_columns
+from recurra.data.read import Table, given_texts, read, require_columns
 from recurra.data.store import Ragged
 from recurra.data.tokenize import UNKNOWN
 from recurra.errors import EmptyData, SettingsError
@@ -182,7 +182,7 @@ class Translator(TrainedModel):
         """Write piece by piece, in constant memory, in the order of the rows.
 
         Args:
-            data: a text or a list of texts, or a table with the column that is read (a frame, rows, the path of a file).
+            data: a text, a list or a column of texts, or a table with the column that is read (a frame, rows, the path of a file).
             on_error: what happens to rows that cannot be read.
             beam: see `translate`.
             n_best: see `translate`.
@@ -213,7 +213,7 @@ class Translator(TrainedModel):
         """Measure on a table with both columns.
 
         Args:
-            data: as for `predict`, with the column that is to be written.
+            data: a table as for `predict`, with the column that is to be written.
             on_error: what happens to rows that cannot be read.
 
         Returns:
@@ -225,7 +225,7 @@ class Translator(TrainedModel):
             MissingColumn: a column is not there.
             EmptyData: no row has both texts.
         """
-        table = self._table(data, on_error)
+        table = self._table(data, on_error, texts_too=False)
         require_columns(table, [self.source, self.target])
         frames = list(table.chunks([self.source, self.target]))
         both = pl.concat(frames) if frames else pl.DataFrame(schema={self.source: pl.String, self.target: pl.String})
@@ -247,15 +247,15 @@ class Translator(TrainedModel):
         forced = force(self.network, encode_texts(self.codec, sources, longest), encode_texts(self.codec, references, longest))
         return MeasuredTexts(texts, wanted, [each.text for each in written], [each.score for each in written], forced)
 
-    def _table(self, data: Any, on_error: OnError) -> Table:
-        """Whatever the user gave, as a table that has the column that is read."""
-        texts = [data] if isinstance(data, str) and not is_table(data) else data
-        if isinstance(texts, Mapping) and all(isinstance(value, str) for value in texts.values()):
-            texts = [texts]
-        if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts) and not all(is_table(text) for text in texts):
-            return read(pl.DataFrame({self.source: [text.encode(errors="replace").decode() for text in texts]}))
+    def _table(self, data: Any, on_error: OnError, *, texts_too: bool = True) -> Table:
+        """Whatever the user gave, as a table that has the column that is read; plain texts too, where no translation is asked of them."""
+        if isinstance(data, Mapping) and all(isinstance(value, str) for value in data.values()):
+            data = [data]
+        texts = given_texts(data) if texts_too else None
+        if texts is not None:
+            return read(pl.DataFrame({self.source: texts}, schema={self.source: pl.String}))
         join = {name: columns for name, columns in self.settings.data.join.items() if name == self.source}
-        table = read(texts, on_error=on_error, join=join)
+        table = read(data, on_error=on_error, join=join)
         require_columns(table, [self.source])
         return table
 
