@@ -233,6 +233,14 @@ def test_what_cannot_be_is_refused() -> None:
         load_settings({"head.task": "classify", "tag.shape": False})
 
 
+@pytest.mark.parametrize("chosen", [{}, {"head__task": "tag"}])
+def test_a_row_with_a_tag_too_few_does_not_make_another_task(chosen: dict[str, Any]) -> None:
+    table = rows(30)
+    table[17] = {"tokens": ["one", "two"], "tags": ["O"]}
+    with pytest.raises(RowError, match="rows:18: column 'tags' has 1 tags for the 2 tokens of column 'tokens'"):
+        train(table, **chosen)
+
+
 def test_lists_of_labels_are_still_labels() -> None:
     table = [{"tokens": ["a", "b", "c"][: 1 + n % 3], "topics": ["x", "y"][: n % 3]} for n in range(30)]
     assert find_tagged(read(table), "topics", TagSettings()) is None

@@ -83,6 +83,12 @@ def learnt() -> Translator:
     )
 
 
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_given_part_without_both_texts_is_refused(part: str) -> None:
+    with pytest.raises(EmptyData, match=f"No row of the given {part} table"):
+        train(**{part: [{"en": "a cat", "de": ""}]})
+
+
 # --- what comes out ---------------------------------------------------------------------------------------------------
 
 

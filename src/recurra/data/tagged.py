@@ -18,6 +18,8 @@ from recurra.errors import DataError
 __all__ = ["Tagged", "find_tagged"]
 
 _ROWS = 10_000
+_AGREEMENT = 0.9
+"""Share of rows from which on lists as long as the tags are no chance: rows that disagree are mistakes, told by file and line."""
 _CUTS: tuple[Cut, ...] = ("whitespace", "word", "character")
 _SINGLE = 1.2
 """Characters of a token, on average, up to which lists are lists of characters."""
@@ -29,7 +31,7 @@ class Tagged(NamedTuple):
     Attributes:
         column: that holds them.
         cut: how strings are cut there: those of the column, or where it holds lists, texts to predict.
-        others: further columns of lists that are as long as the tags in every row, such as another tagging.
+        others: further columns of lists that are as long as the tags, such as another tagging.
     """
 
     column: str
@@ -38,9 +40,10 @@ class Tagged(NamedTuple):
 
 
 def find_tagged(table: Table, target: str, settings: TagSettings, *, columns: Sequence[str] | None = None) -> Tagged | None:
-    """The column that has a token for every tag of the target, in each of the first 10,000 rows.
+    """The column that has a token for every tag of the target, in the first 10,000 rows.
 
-    Of several columns of lists the one with most different tokens; a column of text only where there is no such list.
+    Of several columns of lists that have in nine rows of ten or more, the one with most different tokens; a column of text, which has
+    in every row, only where there is no such list.
 
     Args:
         table: the rows.
@@ -63,7 +66,7 @@ def find_tagged(table: Table, target: str, settings: TagSettings, *, columns: Se
     named = [settings.tokens] if settings.tokens is not None else [name for name in columns or table.columns if name != target]
     lists = [name for name in named if head.schema[name] == pl.List(pl.String)]
     if settings.tokens is None:
-        lists = [name for name in lists if (_lengths(head[name], "whitespace") == tags).all() and int(tags.sum()) > 0]
+        lists = [name for name in lists if int(tags.sum()) > 0 and (_lengths(head[name], "whitespace") == tags).mean() >= _AGREEMENT]  # type: ignore[operator]
     if lists:
         chosen = max(lists, key=lambda name: head[name].explode(empty_as_null=False).n_unique())
         cut = _cut_of_lists(head[chosen]) if settings.cut == "auto" else settings.cut

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,7 +14,7 @@ from torch import nn
 from recurra.config import Settings
 from recurra.data.read import Table, read, resolve
 from recurra.data.split import Part
-from recurra.errors import SettingsError
+from recurra.errors import EmptyData, SettingsError
 from recurra.evaluation.report import Report
 from recurra.model.trained import TrainedModel
 from recurra.training.devices import process_rank
@@ -156,6 +156,19 @@ class Job(ABC, Generic[Prepared, Network]):
         if self.keep:
             write_results(self.folder, model, report, timings=self.timings)
             self.say(f"model folder: {self.folder}")
+
+    def require_given_parts(self, rows: Mapping[str, int]) -> None:
+        """Refuse a validation or test table of which nothing is left: another part, or none, would take its place in silence.
+
+        Args:
+            rows: that are used, by part.
+
+        Raises:
+            EmptyData: a table was given and none of its rows is used.
+        """
+        for part, given in (("validation", self.validation), ("test", self.test)):
+            if given is not None and not rows.get(part):
+                raise EmptyData(f"No row of the given {part} table has a target and values that can be used: give another table, or none.")
 
     def require_validation(self, loader: object | None) -> None:
         """Refuse a metric that selects the model where there is nothing to measure it on.

@@ -15,7 +15,7 @@ from recurra.data.cooccurrence import cooccurrence_vectors
 from recurra.data.split import Part
 from recurra.data.store import join_rows, take_rows
 from recurra.data.vectors import vector_size
-from recurra.errors import EmptyData, SettingsError
+from recurra.errors import SettingsError
 from recurra.features.text import TextFeature, TokenEmbedding
 from recurra.heads import ClassifyHead, Head
 from recurra.model.model import Model
@@ -60,9 +60,7 @@ class TableJob(Job[Prepared, Network]):
         self.say("rows: " + ", ".join(f"{count:,} {part}" for part, count in facts.rows.items()))
         for reason, count in facts.left_out.items():
             self.say(f"left out: {count:,} rows ({reason})")
-        for part, given in (("validation", self.validation), ("test", self.test)):
-            if given is not None and part not in facts.rows:
-                raise EmptyData(f"No row of the given {part} table has a target and values that can be used: give another table, or none.")
+        self.require_given_parts(facts.rows)
         for part, count in facts.overlap.items():
             self.say(f"warning: {count:,} {part} rows have the same inputs as a training row; figures on them flatter the model")
         return prepared

@@ -38,6 +38,7 @@ class TranslateJob(Job[PreparedPairs, TranslateNetwork]):
         source, target = prepared.columns
         self.say(f"from {source!r} ({prepared.reason}) to {target!r}; {prepared.codec.describe()} ({prepared.codec.reason})")
         self.say("rows: " + ", ".join(f"{count:,} {part}" for part, count in prepared.sizes.items()))
+        self.require_given_parts(prepared.sizes)
         for reason, count in prepared.left_out.items():
             self.say(f"left out: {count:,} rows ({reason})")
         for column, count in prepared.cut.items():
