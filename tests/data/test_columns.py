@@ -142,6 +142,16 @@ def test_label_lists() -> None:
     assert split_labels(pl.Series([[2, None]]), ",").to_list() == [["2"]]
 
 
+def test_lists_that_are_written_as_json_are_lists() -> None:
+    """As `recurra predict` writes them into a CSV file. What only looks like one is text."""
+    texts = ['["a, b", "c"]', " [] ", '["a"]', None, "", "[a], b", "[1]", '["a", 1]', '["a"', "[" * 5_000]
+    expected = [["a, b", "c"], [], ["a"], None, [], ["[a]", "b"], ["[1]"], ['["a"', "1]"], ['["a"'], ["[" * 5_000]]
+    assert split_labels(pl.Series(texts), ",").to_list() == expected
+    lists = ['["a", "b"]', '["b"]', "[]", None]
+    assert infer_task(read({"target": lists}), "target", DataSettings()) == ("labels", "the target holds lists, written as JSON")
+    assert infer_task(read({"target": ["[1]", "[2]", "[1]", "[2]"]}), "target", DataSettings())[0] == "classify"
+
+
 def test_records_are_no_labels() -> None:
     for values in ([{"name": "x"}, {"name": "y"}], [[{"name": "x"}]], [[["x"]]]):
         with pytest.raises(DataError, match=r"(?s)target 'target' holds .*column of its own"):

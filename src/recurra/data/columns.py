@@ -5,6 +5,7 @@ Both are guesses from the first 10,000 rows, each with a reason that is shown, a
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -71,7 +72,7 @@ def parse_numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 
 def split_labels(values: pl.Series, separator: str) -> pl.Series:
-    """Lists of labels of a target: those of a list, or of text cut at the separator.
+    """Lists of labels of a target: those of a list, of a list of strings that is written as JSON, or of text cut at the separator.
 
     Blanks around a label are removed, and so are empty and missing labels.
 
@@ -84,8 +85,26 @@ def split_labels(values: pl.Series, separator: str) -> pl.Series:
         _require_label_lists(values)
         lists = values.cast(pl.List(pl.String))
     else:
-        lists = values.cast(pl.String).str.split(separator)
+        texts = values.cast(pl.String)
+        lists = texts.str.split(separator)
+        written = json_lists(texts)
+        if any(row is not None for row in written):
+            merged = [cut if row is None else row for row, cut in zip(written, lists.to_list(), strict=True)]
+            lists = pl.Series(values.name, merged, dtype=pl.List(pl.String))
     return lists.list.eval(pl.element().str.strip_chars().replace("", None).drop_nulls())
+
+
+def json_lists(texts: pl.Series) -> list[list[str] | None]:
+    """The lists of strings that texts hold as JSON, as predictions in a CSV file do; None for any other text."""
+    return [None if text is None or not text.lstrip().startswith("[") else _json_list(text) for text in texts]
+
+
+def _json_list(text: str) -> list[str] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
 
 
 def infer_columns(table: Table, *, target: str | None, settings: DataSettings) -> list[Column]:
@@ -130,11 +149,15 @@ def infer_task(table: Table, target: str, settings: DataSettings) -> tuple[Task,
         EmptyData: the target is missing in every row.
         DataError: there is only one class, nearly every row has a label of its own, or the target holds records.
     """
+    import polars as pl
+
     require_columns(table, [target])
     values = _present(table, target)
     if values.dtype.is_nested():
         _require_label_lists(values)
         return "labels", "the target holds lists"
+    if values.dtype == pl.String and all(row is not None for row in json_lists(values)):
+        return "labels", "the target holds lists, written as JSON"
     distinct = values.n_unique()
     numbers, wrong = parse_numbers(values)
     if not values.dtype.is_temporal() and not wrong.any() and numbers.count() and str(values.dtype) != "Boolean":

@@ -27,7 +27,7 @@ THRESHOLD = 0.5
 class LabelsHead(RowHead):
     r"""Any number of labels a row: \(p_c = \sigma(o_c)\), loss the mean over rows and labels of the cross-entropy.
 
-    Targets are lists of labels, or texts cut at `data.label_separator`. An empty text or list is a row without labels;
+    Targets are lists of labels (in text, as JSON), or texts cut at `data.label_separator`. An empty text or list is a row without labels;
     only a null is a missing target. A label in `data.ignore_labels` is not learnt.
 
     Args:

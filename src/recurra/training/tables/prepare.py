@@ -33,7 +33,7 @@ __all__ = ["Facts", "Prepared", "prepare"]
 
 INPUT, TARGET, PARTS = "input:", "target:", "parts"
 """Names in the store: of a feature's array (before its own name), of an encoded target (before its name), of the parts."""
-VERSION = 6
+VERSION = 7
 """Of what `prepare` writes; part of the cache key."""
 
 
