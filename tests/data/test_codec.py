@@ -40,6 +40,16 @@ def test_byte_pair_pieces_give_any_text_back(text: str) -> None:
     assert BPE.unknown(text) == []
 
 
+@given(any_text)
+def test_characters_that_are_over_with_a_token_are_counted(text: str) -> None:
+    made = codec("abc\n")
+    assert made.whole_characters(int(made.encode(text)[0])) == 1  # known or not
+    first = int(BPE.encode(text)[0])
+    count, covered = BPE.whole_characters(first), len(BPE.piece_bytes[first - 2])
+    assert len(text[:count].encode()) <= covered
+    assert count == len(text) or covered < len(text[: count + 1].encode())
+
+
 @given(st.lists(any_text, max_size=4))
 def test_pieces_that_end_with_lines_are_encoded_as_the_whole(lines: list[str]) -> None:
     pieces = [f"{line}\n" for line in lines]

@@ -140,6 +140,9 @@ def test_a_text_is_measured_as_given_or_as_a_file(model: LanguageModel, tmp_path
     assert given["tokens"] == 199
     assert file["tokens"] == 200  # a file ends with a line end
     assert given["perplexity"] == pytest.approx(2.0 ** given["bits_per_character"], rel=1e-9)
+    for unknown in ("\u4e2d\u6587", "\u4e2d" + TEXT[:9]):  # what stands for an unknown character is one, however it is written
+        found = model.evaluate(unknown)
+        assert found["perplexity"] == pytest.approx(2.0 ** found["bits_per_character"], rel=1e-9)
     with pytest.raises(EmptyData, match="fewer than two"):
         model.evaluate("T")
     with_cache = model.evaluate(TEXT[:400], options=model.settings.language.model_copy(update={"cache": 100, "dynamic_rate": 0.1}))

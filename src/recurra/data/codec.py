@@ -192,6 +192,12 @@ class TextCodec:
             return self.tokenizer.tokens[number]
         return _SPECIAL[number] if number < len(_SPECIAL) else self.piece_bytes[number - len(_SPECIAL)].decode("utf-8", "replace")
 
+    def whole_characters(self, number: int) -> int:
+        """Characters of a text that are over with a token: one for a character that is not known, none for the beginning of one."""
+        if self.tokenizer is not None:
+            return 1 if number == UNKNOWN else len(self.tokenizer.tokens[number])
+        return 0 if number < len(_SPECIAL) else len(self.piece_bytes[number - len(_SPECIAL)].decode("utf-8", "ignore"))
+
     def describe(self) -> str:
         """Kind and size, in words."""
         return f"{self.kind} tokens, vocabulary of {len(self):,}"

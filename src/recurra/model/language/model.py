@@ -195,7 +195,7 @@ class LanguageModel(TrainedModel):
 
     def predicted_characters(self, tokens: Int[np.ndarray, " N"], characters: int) -> int | None:
         """Characters of all tokens but the first, which nothing comes before; None where tokens do not give the text back."""
-        return characters - len(self.codec.surface(int(tokens[0]))) if self.codec.exact else None
+        return characters - self.codec.whole_characters(int(tokens[0])) if self.codec.exact else None
 
     def _text(self, data: Any, on_error: OnError) -> RunningText:
         if isinstance(data, str) and not _is_path(data):
