@@ -130,6 +130,8 @@ def test_numbers_out_of_range_and_idle_ones_are_refused(model: LanguageModel) ->
             model.generate("The", **options)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="top_k does nothing beside a beam search"):
         model.generate("The", beam=2, top_k=3)
+    with pytest.raises(SettingsError, match="a list, also of one"):
+        model.generate_many("The cat")
     with pytest.raises(SettingsError, match="temperature 0"):
         model.generate("The", temperature=0, top_p=0.5)
 

@@ -126,6 +126,10 @@ def test_forbidden_and_forced_words(learnt: Translator) -> None:
         learnt.translate(["a cat"], forbidden=[" "])
     with pytest.raises(SettingsError, match="list"):
         learnt.translate(["a cat"], forbidden="mag")
+    with pytest.raises(SettingsError, match="'zwei Hunde' cannot be forced where 'Hunde' is forbidden"):
+        learnt.translate(["a cat"], forbidden=["Hunde"], forced=["zwei Hunde"])
+    with pytest.raises(SettingsError, match="a list, also of one"):
+        learnt.translate("a cat")
 
 
 def test_a_text_depends_on_itself_alone(learnt: Translator) -> None:
@@ -135,8 +139,8 @@ def test_a_text_depends_on_itself_alone(learnt: Translator) -> None:
 
 
 def test_sources_of_nothing_of_too_much_and_of_strange_bytes(learnt: Translator) -> None:
-    empty, blank, long, strange = learnt.translate(["", " \t", "a cat " * 5_000, "a \udcff cat"])
-    assert (empty.text, empty.score, blank.text) == ("", 0.0, "")
+    empty, blank, missing, long, strange = learnt.translate(["", " \t", None, "a cat " * 5_000, "a \udcff cat"])
+    assert (empty.text, empty.score, blank.text, missing.text) == ("", 0.0, "", "")
     assert long.source_cut
     assert not strange.source_cut
     assert len(learnt.codec.encode(long.text)) <= learnt.most

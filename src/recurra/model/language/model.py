@@ -96,8 +96,10 @@ class LanguageModel(TrainedModel):
         """What several texts go on with, side by side; see `generate`. Text n is drawn by the seed plus n.
 
         Raises:
-            SettingsError: a number is out of range.
+            SettingsError: a number is out of range, or one text was given in place of a list.
         """
+        if isinstance(prompts, str):
+            raise SettingsError("Prompts are a list: give a list, also of one, or use generate.")
         choice = Choice(most, temperature, top_k, top_p)
         _require_seed(seed)
         if not prompts:

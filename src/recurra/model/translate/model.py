@@ -69,7 +69,7 @@ class Translator(TrainedModel):
 
     def translate(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str | None],
         *,
         beam: int | None = None,
         n_best: int = 1,
@@ -84,7 +84,7 @@ class Translator(TrainedModel):
         zero. A text longer than `text.max_length` tokens is read up to there, and says so.
 
         Args:
-            texts: to read.
+            texts: to read; a missing one is a text of nothing.
             beam: outputs that are followed; that of the settings when not given, and never fewer than `n_best`. 1 is greedy.
             n_best: outputs wanted; the further ones are in `alternatives`. There are fewer where the beam found no more.
             length_power: 0 prefers short outputs, 1 the mean probability of a token; that of the settings when not given.
@@ -93,11 +93,14 @@ class Translator(TrainedModel):
             forced: words or phrases that must come, in any order; outputs without are given only where none was found with them.
 
         Raises:
-            SettingsError: a number is out of range, a phrase is empty, or a forced one is not in the vocabulary.
+            SettingsError: a number is out of range, a phrase is empty, a forced one is not in the vocabulary or holds a forbidden one, or
+                one text was given in place of a list.
         """
+        if isinstance(texts, str):
+            raise SettingsError("Texts to translate are a list: give a list, also of one.")
         chosen = self._constrained(self._search(beam, n_best, length_power, most), forbidden, forced)
         # Bytes that were no UTF-8 reach Python as half characters, which have no tokens.
-        given = pl.Series([str(text).encode(errors="replace").decode() for text in texts], dtype=pl.String)
+        given = pl.Series(["" if text is None else str(text).encode(errors="replace").decode() for text in texts], dtype=pl.String)
         sources = encode_texts(self.codec, given, self.settings.text.max_length)
         there = np.flatnonzero(sources.lengths)
         read = sources.take(there)
@@ -148,6 +151,10 @@ class Translator(TrainedModel):
             raise SettingsError("Forbidden and forced words are lists of words or phrases: give a list, also of one.")
         if not all(phrase.strip() for phrase in (*forbidden, *forced)):
             raise SettingsError("A forbidden or forced phrase is empty: give at least one word each.")
+        for phrase in forced:
+            within = next((each for each in forbidden if each in phrase), None)
+            if within is not None:
+                raise SettingsError(f"{phrase!r} cannot be forced where {within!r} is forbidden: leave one of them out.")
         barred = [numbers for phrase in forbidden for numbers in self._phrase(phrase) if UNKNOWN not in numbers]
         wanted = []
         for phrase in forced:
