@@ -243,6 +243,16 @@ def test_predict_to_a_file(suffix: str, run: Any, table: str, folder: Path) -> N
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_what_csv_and_json_cannot_hold_is_written_as_they_can(run: Any, folder: Path) -> None:
+    frame = pl.DataFrame({"text": ["superb", "dull"], "picture": [b"\xff\x00", None], "far": [float("inf"), 2.5]})
+    frame.write_parquet("rows.parquet")
+    out, _ = run("predict", str(folder), "rows.parquet")
+    assert pl.read_csv(io.StringIO(out)).select("picture", "far").rows() == [("/wA=", float("inf")), (None, 2.5)]
+    out, _ = run("predict", str(folder), "rows.parquet", "--json")
+    found = [json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")) for line in out.splitlines()]
+    assert [(row["picture"], row["far"], row["label"]) for row in found] == [("/wA=", None, "pos"), (None, 2.5, "neg")]
+
+
 def test_predictions_can_be_predicted_for_again(run: Any, table: str, folder: Path) -> None:
     run("predict", str(folder), table, "-o", "1.csv")
     run("predict", str(folder), "1.csv", "-o", "2.csv")

@@ -56,7 +56,7 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
                 left_out += part.left_out
                 for note in part.notes:
                     print(f"note: {note}", file=sys.stderr)  # noqa: T201
-                frame = beside(part.inputs, _rounded(part.outputs))
+                frame = _without_bytes(beside(part.inputs, _rounded(part.outputs)))
                 if not frame.is_empty():
                     file.write(
                         _lines(frame)
@@ -126,7 +126,20 @@ def _rounded(outputs: pl.DataFrame) -> pl.DataFrame:
     return outputs.with_columns(selectors.float().round_sig_figs(DIGITS), pl.col(lists).list.eval(pl.element().round_sig_figs(DIGITS)))
 
 
+def _without_bytes(frame: pl.DataFrame) -> pl.DataFrame:
+    """Columns of bytes as base64, since neither CSV nor JSON has bytes."""
+    from polars import selectors
+
+    return frame.with_columns(selectors.binary().bin.encode("base64"))
+
+
 def _lines(frame: pl.DataFrame) -> str:
+    """JSON lines; infinite numbers, which JSON has not, are null as missing ones are."""
+    import polars as pl
+    from polars import selectors
+
+    numbers = selectors.float()
+    frame = frame.with_columns(pl.when(numbers.is_finite()).then(numbers))
     return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in frame.iter_rows(named=True))
 
 
