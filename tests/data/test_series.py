@@ -66,6 +66,33 @@ def test_long_rows_become_series_by_name() -> None:
     assert all(series.values.shape == (3, 1) for series in found.series)
 
 
+def test_what_names_a_series_may_hold_any_sign() -> None:
+    rows = [
+        {"a": a, "b": b, "when": day, "sales": day} for a, b in (("x|y", "z"), ("x", "y|z"), ("x\\", "|"), ("x\\|", "")) for day in (1, 2)
+    ]
+    found = load(rows, target="sales", data__time="when", forecast__series=["a", "b"])
+    assert [each.key for each in found.series] == [("x|y", "z"), ("x", "y|z"), ("x\\", "|"), ("x\\|", "")]
+    assert len({each.name for each in found.series}) == 4
+    alone = load(rows[:2], target="sales", data__time="when", forecast__series=["a"])
+    assert [each.name for each in alone.series] == ["x|y"]
+
+
+@pytest.mark.parametrize("names", [[7, 7, 8, 8], [7.0, 7.0, 8.0, 8.0], ["7", " 7.0", "8 ", "8"]])
+def test_a_series_has_the_same_name_as_number_and_as_text(names: list[Any]) -> None:
+    rows = [{"store": name, "when": 1 + number % 2, "sales": number} for number, name in enumerate(names)]
+    found = load(rows, target="sales", data__time="when", forecast__series=["store"])
+    assert [each.name for each in found.series] == ["7", "8"]
+    assert [each.key for each in found.series] == [(names[0],), (names[2],)]
+
+
+def test_nothing_and_blank_text_name_the_same_series() -> None:
+    rows = [{"store": name, "when": when, "sales": 1.0} for when, name in enumerate([None, "", " ", "a", "a"])]
+    assert [each.name for each in load(rows, target="sales", data__time="when", forecast__series=["store"]).series] == ["", "a"]
+    lists = [{"store": [1], "when": when, "sales": 1.0} for when in range(3)]
+    with pytest.raises(DataError, match=r"'store' holds List\(Int64\), and a name is one value"):
+        load(lists, target="sales", data__time="when", forecast__series=["store"])
+
+
 def test_wide_columns_are_channels_of_one_series() -> None:
     frame = pl.DataFrame({"day": ["2024-01-01", "2024-01-02"], "a": [1, 2], "note": ["x", "y"], "b": [3.0, None]})
     found = load(frame, target="*", data__time="day")

@@ -215,6 +215,20 @@ def test_series_of_a_long_table_are_forecast_each() -> None:
     assert model.forecast(new)["y"].is_finite().all()
 
 
+def test_a_forecast_names_its_series_as_the_table_does() -> None:
+    """Whole numbers stay numbers, and a sign inside a name is no border: the forecast can be joined with the table."""
+    names = ((1, "a|b"), (1, "a|c"), (2, "a"))
+    long = pl.concat(
+        [wave(240, seed=number).with_columns(store=pl.lit(store), part=pl.lit(part)) for number, (store, part) in enumerate(names)]
+    )
+    model = train(long, forecast__series=["store", "part"])
+    found = model.forecast(long)
+    assert found.select("store", "part").rows() == [name for name in names for _ in range(4)]
+    assert found.join(long, on=["store", "part"], how="semi").height == 12
+    floats = model.forecast(long.with_columns(pl.col("store").cast(pl.Float64)))
+    np.testing.assert_array_equal(floats["y"], found["y"])
+
+
 def test_gaps_and_missing_values_are_learnt_around() -> None:
     frame = wave(400).with_columns(pl.when(pl.int_range(400) % 7 == 3).then(None).otherwise(pl.col("y")).alias("y"))
     frame = frame.filter(~pl.int_range(pl.len()).is_between(100, 130))

@@ -16,7 +16,7 @@ from recurra.errors import DataError, EmptyData
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["LARGEST_NUMBER", "Column", "Task", "infer_columns", "infer_task", "missing_words", "parse_numbers", "split_labels"]
+__all__ = ["LARGEST_NUMBER", "Column", "Task", "as_names", "infer_columns", "infer_task", "missing_words", "parse_numbers", "split_labels"]
 
 Task = Literal["classify", "labels", "regress", "tag", "several"]
 
@@ -69,6 +69,24 @@ def parse_numbers(values: pl.Series) -> tuple[pl.Series, pl.Series]:
         numbers, present = pl.Series(values.name, [None] * len(values), pl.Float64), values.is_not_null()
     numbers = numbers.set(~(numbers.abs() <= LARGEST_NUMBER), None)
     return numbers, present.fill_null(value=False) & numbers.is_null()
+
+
+def as_names(values: pl.Series) -> pl.Series:
+    """Cells as names: text without blanks around it, whole numbers without a point; null where there is nothing.
+
+    Raises:
+        DataError: they are lists or records.
+    """
+    import polars as pl
+
+    if values.dtype.is_nested() or values.dtype == pl.Object:
+        raise DataError(f"Column {values.name!r} holds {values.dtype}, and a name is one value: text or a whole number.")
+    if values.dtype.is_float():
+        whole = values.is_finite() & (values == values.floor()) & (values.abs() < 2.0**53)
+        texts = values.fill_nan(None).cast(pl.String)
+        return pl.select(pl.when(whole).then(values.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(texts)).to_series()
+    text = values.cast(pl.String).str.strip_chars()
+    return text.str.replace(r"^(-?\d+)\.0+$", "$1").replace("", None)
 
 
 def split_labels(values: pl.Series, separator: str) -> pl.Series:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ Values = npt.NDArray[np.float64]
 LONGEST = 20
 """Steps of a grid by row from which something must be wrong with the frequency."""
 SHARED = "|"
-"""Stands between the values of several columns that name a series."""
+"""Stands between the values of several columns that name a series; in the values themselves it has a backslash before it."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,14 @@ class Series:
     """One series on the grid.
 
     Attributes:
-        name: of the series; empty for the only one.
+        name: of the series, the same for the same series of another table; empty for the only one.
         start: number of its first step on the grid.
         values: (T, C) the targets, NaN where missing.
         past: (T, P) columns known up to the present, NaN where missing; categories as numbers.
         known: (T, K) columns known for the horizon too.
         static: (S,) columns with one value.
         begins: by part, the first step (from 0) of rows that were given for it.
+        key: what the table has in the columns that name the series.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Series:
     known: Values
     static: Values
     begins: Mapping[Part, int] = field(default_factory=dict)
+    key: tuple[Any, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -54,7 +56,7 @@ class Series:
     def cut(self, begin: int, end: int) -> Series:
         """The steps from `begin` up to but without `end`."""
         rows = slice(begin, end)
-        return Series(self.name, self.start + begin, self.values[rows], self.past[rows], self.known[rows], self.static)
+        return Series(self.name, self.start + begin, self.values[rows], self.past[rows], self.known[rows], self.static, key=self.key)
 
 
 @dataclass(frozen=True)

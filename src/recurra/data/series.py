@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from recurra.data.columns import parse_numbers
+from recurra.data.columns import as_names, parse_numbers
 from recurra.data.frequency import Frequency, Times, infer_frequency
 from recurra.data.grid import SHARED, Numbers, Order, Series, on_grid
 from recurra.data.read import Table, require_columns
@@ -105,7 +105,8 @@ def read_series(
     counts: dict[str, int] = {"rows": len(frame)}
     numbers = _numbers(frame, roles if answers else replace(roles, targets=()), places, skip=skip)
     counts["unknown_categories"] = numbers.unknown
-    keys = _keys(frame, roles.series)
+    named = [as_names(frame[name]).alias(name) for name in roles.series]
+    keys = _keys(named, len(frame))
     times, roles = _times(frame, roles, places, keys)
     usable = ~numbers.wrong & np.asarray(times.is_not_null())
     counts["unreadable"] = int((~usable).sum())
@@ -117,8 +118,9 @@ def read_series(
     if roles.frequency is None:
         roles = replace(roles, frequency=_frequency(order.times_of_each(), forecast, calendar=_has_calendar(times)))
     made = on_grid(order, numbers, roles, counts, part=frame["__part__"].to_numpy())
-    names = _names(frame, keys, roles.series)
-    series = [replace(each, name=names[number]) for number, each in zip(order.numbers, made, strict=True)]
+    first = keys.arg_unique()
+    texts, cells = (pl.DataFrame(named)[first].rows(), frame[first].select(roles.series).rows()) if named else ([()], [()])
+    series = [replace(each, name=_name(texts[number]), key=cells[number]) for number, each in zip(order.numbers, made, strict=True)]
     fingerprint = "-".join(table.fingerprint() for table, _ in tables)
     return SeriesSet(series, roles, counts, tables[0][0].description, fingerprint)
 
@@ -186,27 +188,24 @@ def _codes(values: pl.Series, categories: tuple[str, ...]) -> tuple[Values, int]
     return codes.fill_null(float("nan")).to_numpy(), int((codes.is_null() & text.is_not_null()).sum())
 
 
-def _keys(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
+def _keys(columns: Sequence[pl.Series], rows: int) -> pl.Series:
     """The number of each row's series, in the order of their first rows."""
     import polars as pl
 
     if not columns:
-        return pl.Series(np.zeros(len(frame), np.int64))
-    numbers = frame.select(columns).with_row_index("__first__").group_by(columns, maintain_order=True).agg(pl.col("__first__").first())
-    numbers = numbers.with_row_index("__key__")
-    joined = frame.select(columns).join(numbers, on=list(columns), how="left", nulls_equal=True, maintain_order="left")
+        return pl.Series(np.zeros(rows, np.int64))
+    frame = pl.DataFrame(columns)
+    numbers = frame.unique(maintain_order=True).with_row_index("__key__")
+    joined = frame.join(numbers, on=frame.columns, how="left", nulls_equal=True, maintain_order="left")
     return joined["__key__"].cast(pl.Int64)
 
 
-def _names(frame: pl.DataFrame, keys: pl.Series, columns: Sequence[str]) -> dict[int, str]:
-    """The name of each series."""
-    import polars as pl
-
-    if not columns:
-        return {0: ""}
-    first = frame.select(pl.concat_str([pl.col(name).cast(pl.String).fill_null("") for name in columns], separator=SHARED).alias("name"))
-    rows = first.with_columns(keys.alias("key")).unique("key", keep="first")
-    return dict(zip(rows["key"].to_list(), rows["name"].to_list(), strict=True))
+def _name(values: Sequence[str | None]) -> str:
+    """One text of the values that name a series, another one for other values."""
+    texts = [value or "" for value in values]
+    if len(texts) == 1:
+        return texts[0]
+    return SHARED.join(text.replace("\\", "\\\\").replace(SHARED, f"\\{SHARED}") for text in texts)
 
 
 def _times(frame: pl.DataFrame, roles: Roles, places: _Places, keys: pl.Series) -> tuple[pl.Series, Roles]:

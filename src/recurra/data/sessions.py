@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from recurra.data.columns import as_names
 from recurra.data.read import Table, require_columns
 from recurra.data.split import time_keys
 from recurra.data.store import Ragged, offsets_of
 from recurra.errors import DataError, EmptyData, RowError
 
-__all__ = ["HeldOut", "Sessions", "SessionsSplit", "as_names", "every_click", "leave_one_out", "read_sessions", "renamed", "split_by_time"]
+__all__ = ["HeldOut", "Sessions", "SessionsSplit", "every_click", "leave_one_out", "read_sessions", "renamed", "split_by_time"]
 
 Numbers = npt.NDArray[np.int64]
 
@@ -169,16 +170,6 @@ def _grouped(clicks: pl.DataFrame, attributes: pl.DataFrame, facts: dict[str, in
         attributes[ordered["row"]] if attributes.width else attributes,
         {name: count for name, count in facts.items() if count},
     )
-
-
-def as_names(values: pl.Series) -> pl.Series:
-    """Cells as names: text without blanks around it, whole numbers without a point; null where there is nothing."""
-    if values.dtype.is_float():
-        whole = values.is_finite() & (values == values.floor()) & (values.abs() < 2.0**53)
-        texts = values.cast(pl.String)
-        return pl.select(pl.when(whole).then(values.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(texts)).to_series()
-    text = values.cast(pl.String).str.strip_chars()
-    return text.str.replace(r"^(-?\d+)\.0+$", "$1").replace("", None)
 
 
 def _refuse(table: Table, clicks: pl.DataFrame, columns: dict[str, str], usable: pl.Series, *, skip: bool) -> None:

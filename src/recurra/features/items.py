@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recurra.data.sessions import Sessions, as_names, renamed
+from recurra.data.columns import as_names
+from recurra.data.sessions import Sessions, renamed
 from recurra.errors import DataError, nearest
 
 __all__ = ["GAPS", "UNKNOWN_ITEM", "ItemAttribute", "ItemVocabulary", "gap_numbers"]

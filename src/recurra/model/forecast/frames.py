@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 
 from recurra.data.frequency import DAY, Frequency
-from recurra.data.grid import SHARED
 from recurra.data.roles import Roles
 from recurra.data.series import Series, SeriesSet
 from recurra.model.forecast.forecasts import Forecasts
@@ -30,10 +29,7 @@ def forecast_frame(found: SeriesSet, series: Sequence[Series], forecasts: Foreca
     """
     roles, horizon = found.roles, forecasts.point.shape[1]
     steps = np.concatenate([each.start + len(each) + np.arange(horizon) for each in series])
-    values = [
-        pl.Series(name, np.repeat([each.name.split(SHARED)[number] for each in series], horizon))
-        for number, name in enumerate(roles.series)
-    ]
+    values = [pl.Series(name, [each.key[number] for each in series for _ in range(horizon)]) for number, name in enumerate(roles.series)]
     values.append(user_times(found.frequency.times(steps), roles, found.frequency))
     for number, target in enumerate(roles.targets):
         values.append(pl.Series(target, forecasts.point[..., number].ravel()))

@@ -127,7 +127,13 @@ class ForecastStream:
             known = np.concatenate([self._future[number][1:], future[number : number + 1]])
             entered = self._future[number][:1]
             self._series[number] = Series(
-                series.name, series.start + len(series), new[number : number + 1], past[number : number + 1], entered, series.static
+                series.name,
+                series.start + len(series),
+                new[number : number + 1],
+                past[number : number + 1],
+                entered,
+                series.static,
+                key=series.key,
             )
             self._future[number] = known
         encoded = [

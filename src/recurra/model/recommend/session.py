@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from recurra.data.sessions import as_names
+from recurra.data.columns import as_names
 from recurra.data.store import Ragged
 from recurra.errors import DataError
 from recurra.features.items import ItemVocabulary, gap_numbers
