@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import recurra
 from recurra.cli import main
 
 QUICK = [f"--set={each}" for each in (
@@ -107,3 +108,50 @@ def test_commands_for_another_task_name_the_right_one(folder: Path, capsys: pyte
     assert "use `recurra forecast" in capsys.readouterr().err
     call("forecast", str(folder / "model"), str(folder / "sales.csv"), "--future", str(folder / "sales.csv"), code=1)
     assert "leave out the table of the future" in capsys.readouterr().err
+
+
+def test_a_high_level_keeps_its_digits(folder: Path, tmp_path: Path) -> None:
+    """Six digits of 1,000,020.4 would leave no forecast: of a series far from zero as many are written as its movement has."""
+    pl.read_csv(folder / "sales.csv").with_columns(pl.col("units") + 1e6).write_csv(tmp_path / "high.csv")
+    options = ["--time", "day", "--series", "store", "--horizon", "7", "-q", *QUICK]
+    call("train", str(tmp_path / "high.csv"), "--target", "units", "-o", str(tmp_path / "model"), *options)
+    call("forecast", str(tmp_path / "model"), str(tmp_path / "high.csv"), "-o", str(tmp_path / "next.csv"))
+    written = pl.read_csv(tmp_path / "next.csv")["units"]
+    exact = recurra.load(tmp_path / "model").forecast(tmp_path / "high.csv")["units"]
+    np.testing.assert_allclose(written, exact, rtol=0, atol=5e-3)  # half of the last of four digits of a deviation of 3.5
+    assert written.n_unique() == 14
+
+
+def test_numbers_of_rows_keep_their_digits_too(tmp_path: Path) -> None:
+    steps = np.arange(200)
+    pl.DataFrame({"x": np.sin(steps), "price": 5e6 + np.sin(steps)}).write_csv(tmp_path / "prices.csv")
+    call(
+        "train",
+        str(tmp_path / "prices.csv"),
+        "--target",
+        "price",
+        "-o",
+        str(tmp_path / "model"),
+        "-q",
+        "--set=training.epochs=1",
+        "--set=evaluation.baselines=false",
+    )
+    call("predict", str(tmp_path / "model"), str(tmp_path / "prices.csv"), "-o", str(tmp_path / "found.csv"))
+    written = pl.read_csv(tmp_path / "found.csv")["value"]
+    exact = recurra.load(tmp_path / "model").predict(tmp_path / "prices.csv")["value"]
+    np.testing.assert_allclose(written, exact, rtol=0, atol=5e-4)
+    assert written.n_unique() > 10  # six digits leave one
+
+
+def test_what_was_met_is_told_beside_the_forecast(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (folder / "sales.csv").read_text().splitlines()
+    (tmp_path / "new.csv").write_text(
+        "\n".join([rows[0], *(row.replace("Oslo", "Bergen") for row in rows[1:60]), "Bergen,2023-04-01,?!,1"]) + "\n"
+    )
+    call("forecast", str(folder / "model"), str(tmp_path / "new.csv"), code=1)
+    assert "--on-error skip" in capsys.readouterr().err
+    call("forecast", str(folder / "model"), str(tmp_path / "new.csv"), "--on-error", "skip")
+    shown = capsys.readouterr()
+    assert "note: 1 rows could not be used and were left out" in shown.err
+    assert "note: 1 of 1 series were not there in training, and are read on a scale of their own: Bergen" in shown.err
+    assert shown.out.count("Bergen") == 7

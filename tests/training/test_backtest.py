@@ -13,7 +13,7 @@ import recurra
 from recurra.cli import main
 from recurra.data.read import read
 from recurra.data.series import read_series
-from recurra.errors import DataError, OutputExists, SettingsError
+from recurra.errors import DataError, OutputExists, RowError, SettingsError
 from recurra.metrics import seasonal_scale
 from recurra.model.forecast.forecaster import Forecaster
 from recurra.training.forecast.backtest import Backtest, backtest
@@ -173,14 +173,26 @@ def test_it_is_told_when_the_model_has_seen_the_folds(model: Forecaster) -> None
 def test_what_is_refused(model: Forecaster, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lower the folds"):
         backtest(model, sales(), folds=50)
-    with pytest.raises(SettingsError, match="one fold"):
-        backtest(model, sales(), folds=0)
+    for numbers in ({"folds": 0}, {"folds": 2, "fold_length": 0}):
+        with pytest.raises(SettingsError, match="one fold"):
+            backtest(model, sales(), **numbers)
+    with pytest.raises(SettingsError, match="refit='always' is not known"):
+        backtest(model, sales(), refit="always")  # type: ignore[arg-type]
     table = pl.DataFrame({"text": ["good", "bad"] * 40, "label": ["a", "b"] * 40})
     recurra.train(table, target="label", output=tmp_path / "texts", settings={"training.epochs": 1, "evaluation.baselines": False})
     with pytest.raises(SettingsError, match="does not forecast"):
         backtest(tmp_path / "texts", sales())
     with pytest.raises(OutputExists, match="no interrupted backtest"):
         backtest(model, sales(), output=tmp_path / "none", resume=True)
+
+
+def test_rows_that_cannot_be_read_are_left_out(model: Forecaster) -> None:
+    table = sales()
+    wrong = pl.int_range(len(table)) == 3
+    text = table.with_columns(pl.when(wrong).then(pl.lit("?!")).otherwise(pl.col("units").cast(pl.String)).alias("units"))
+    with pytest.raises(RowError, match="on_error='skip'"):
+        backtest(model, text, folds=1)
+    assert backtest(model, text, folds=1, on_error="skip").metrics == backtest(model, table.filter(~wrong), folds=1).metrics
 
 
 def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ import torch
 
 import recurra
 from recurra.data.windows import WindowBatch, WindowLoader
-from recurra.errors import DataError, RecurraError, SettingsError, TrainingInterrupted
+from recurra.errors import DataError, RecurraError, RowError, SettingsError, TrainingInterrupted
 from recurra.model.forecast.forecaster import Forecaster
 
 SMALL: dict[str, Any] = {
@@ -229,6 +229,57 @@ def test_a_forecast_names_its_series_as_the_table_does() -> None:
     np.testing.assert_array_equal(floats["y"], found["y"])
 
 
+def test_a_future_without_times_follows_the_history() -> None:
+    frame = wave(250).select("y", "price")
+    model = train(frame.head(240), data__time=None, forecast__known=["price"])
+    known = frame.with_columns(pl.when(pl.int_range(250) < 240).then("y").alias("y"))
+    expected = model.forecast(known)
+    assert model.forecast(frame.head(240), future=frame.slice(240, 4)).equals(expected)
+    assert not model.forecast(frame.head(240), future=frame.slice(241, 4)).equals(expected)
+    with pytest.raises(DataError, match=r"1 of the 4 steps have none, the first at 243:"):
+        model.forecast(frame.head(240), future=frame.slice(240, 3))
+
+
+def test_times_of_another_kind_than_in_training_are_refused() -> None:
+    frame = wave()
+    numbered = frame.with_columns(when=pl.int_range(len(frame)))
+    with pytest.raises(DataError, match=r"'when' holds whole numbers, and that of the training held dates \(a step is 1h\)"):
+        train(frame).forecast(numbered)
+    with pytest.raises(DataError, match=r"'when' holds dates, and that of the training held whole numbers"):
+        train(numbered).forecast(frame)
+
+
+def test_a_forecast_tells_what_it_met() -> None:
+    frame = wave().with_columns(store=pl.lit("a"))
+    model = train(frame, forecast__series=["store"])
+    lines: list[str] = []
+    late = frame.with_columns(pl.col("when") + pl.duration(minutes=10))
+    model.forecast(late.filter(pl.int_range(len(late)) != 200).with_columns(store=pl.lit("b")), show=lines.append)
+    assert lines == [
+        "1 steps have no row: put in with missing values",
+        "239 rows lie between the steps and count for the nearest one",
+        "1 target values are missing",
+        "1 of 1 series were not there in training, and are read on a scale of their own: b",
+    ]
+    lines.clear()
+    model.forecast(frame, show=lines.append)
+    assert lines == []
+
+
+def test_a_level_that_is_asked_for_twice_comes_once() -> None:
+    frame = wave()
+    assert train(frame).forecast(frame, quantiles=[0.9, 0.5, 0.9]).columns == ["when", "y", "y_0.5", "y_0.9"]
+
+
+def test_rows_that_cannot_be_read_are_left_out_of_a_forecast() -> None:
+    frame = wave()
+    model = train(frame)
+    text = frame.with_columns(pl.when(pl.int_range(240) == 7).then(pl.lit("?!")).otherwise(pl.col("y").cast(pl.String)).alias("y"))
+    with pytest.raises(RowError, match="on_error='skip'"):
+        model.forecast(text)
+    assert model.forecast(text, on_error="skip").equals(model.forecast(frame.filter(pl.int_range(240) != 7)))
+
+
 def test_gaps_and_missing_values_are_learnt_around() -> None:
     frame = wave(400).with_columns(pl.when(pl.int_range(400) % 7 == 3).then(None).otherwise(pl.col("y")).alias("y"))
     frame = frame.filter(~pl.int_range(pl.len()).is_between(100, 130))
@@ -273,9 +324,9 @@ def test_what_cannot_be_forecast_is_told(data: Any, settings: dict[str, Any], er
 
 def test_what_a_forecast_lacks_is_told() -> None:
     model = train(wave(), forecast__known=["price"])
-    with pytest.raises(DataError, match=r"4 of the 4 steps have none, the first at 2024-01-11T00:00"):
+    with pytest.raises(DataError, match=r"4 of the 4 steps have none, the first at 2024-01-11 00:00:00:"):
         model.forecast(wave())
-    with pytest.raises(DataError, match=r"1 of the 4 steps have none, the first at 2024-01-11T03:00"):
+    with pytest.raises(DataError, match=r"1 of the 4 steps have none, the first at 2024-01-11 03:00:00:"):
         model.forecast(wave(), future=wave(243)[240:].drop("y"))
     with pytest.raises(DataError, match="has no value in y"):
         model.forecast(wave().with_columns(pl.lit(None).cast(pl.Float64).alias("y")))

@@ -27,6 +27,7 @@ def backtest(
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
+    on_error: Literal["fail", "skip"] = "fail",
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative=())] = False,
 ) -> None:
@@ -52,6 +53,8 @@ def backtest(
         Go on with an interrupted backtest in the output folder.
     overwrite
         Replace a backtest that is in the output folder.
+    on_error
+        What happens to rows that cannot be read: an error, or left out.
     json_
         Print one JSON object on standard output, and nothing else.
     quiet
@@ -69,6 +72,7 @@ def backtest(
         output=output,
         resume=resume,
         overwrite=overwrite,
+        on_error=on_error,
         show=None if quiet or json_ else print_line,
     )
     if json_:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -21,23 +22,28 @@ if TYPE_CHECKING:
 
     from recurra.model.model import Prediction
 
-__all__ = ["make_place", "while_read", "write_predictions"]
+__all__ = ["digits_of", "make_place", "while_read", "write_predictions"]
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 LINES = {".jsonl", ".ndjson"}
 DIGITS = 6
 """Significant digits of a prediction: what float32 arithmetic carries."""
+OF_DEVIATION = 4
+"""Significant digits, at least, of how far a number lies from the mean of those learnt from, in deviations: networks know numbers so."""
+MOST_DIGITS = 15
+"""What float64 carries."""
 SHOWN = 20
 """Bad rows that are told one by one; the others are counted."""
 
 
-def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_json: bool) -> None:
+def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_json: bool, digits: Mapping[str, int] | None = None) -> None:
     """Write predictions beside the rows they belong to, and report the rows that were left out on standard error.
 
     Args:
         parts: of `Model.predict_chunks`.
         output: a .csv, .tsv or .jsonl file, which appears when it is complete; None for standard output.
         as_json: JSON lines instead of CSV on standard output.
+        digits: significant digits of a column's numbers, where they are other than `DIGITS`.
 
     Raises:
         SettingsError: the file's suffix is none of these.
@@ -56,7 +62,7 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
                 left_out += part.left_out
                 for note in part.notes:
                     print(f"note: {note}", file=sys.stderr)  # noqa: T201
-                frame = _without_bytes(beside(part.inputs, _rounded(part.outputs)))
+                frame = _without_bytes(beside(part.inputs, _rounded(part.outputs, digits or {})))
                 if not frame.is_empty():
                     file.write(
                         _lines(frame)
@@ -117,13 +123,23 @@ def beside(inputs: pl.DataFrame, outputs: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([renamed, outputs], how="horizontal") if renamed.width else outputs
 
 
-def _rounded(outputs: pl.DataFrame) -> pl.DataFrame:
+def digits_of(mean: float, deviation: float) -> int:
+    """Significant digits of numbers with this mean and deviation: a price of 65,432.17 that moves by cents needs more than six."""
+    if not deviation > 0.0:
+        return DIGITS
+    return min(MOST_DIGITS, max(DIGITS, OF_DEVIATION + math.ceil(math.log10(1.0 + abs(mean) / deviation))))
+
+
+def _rounded(outputs: pl.DataFrame, digits: Mapping[str, int]) -> pl.DataFrame:
     """Predictions with as many digits as mean something."""
     import polars as pl
-    from polars import selectors
 
     lists = [name for name, dtype in outputs.schema.items() if dtype == pl.List(pl.Float64)]
-    return outputs.with_columns(selectors.float().round_sig_figs(DIGITS), pl.col(lists).list.eval(pl.element().round_sig_figs(DIGITS)))
+    numbers = [name for name, dtype in outputs.schema.items() if dtype.is_float()]
+    return outputs.with_columns(
+        *(pl.col(name).round_sig_figs(digits.get(name, DIGITS)) for name in numbers),
+        pl.col(lists).list.eval(pl.element().round_sig_figs(DIGITS)),
+    )
 
 
 def _without_bytes(frame: pl.DataFrame) -> pl.DataFrame:

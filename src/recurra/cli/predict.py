@@ -87,7 +87,22 @@ def predict(
         )
     else:
         parts = chosen.predict_chunks(source, top=top, on_error=on_error)
-    write_predictions(parts, output, as_json=json_)
+    write_predictions(parts, output, as_json=json_, digits=_digits(chosen))
+
+
+def _digits(model: Any) -> dict[str, int]:
+    """Significant digits of the columns of predicted numbers."""
+    from recurra.cli.output import digits_of
+    from recurra.heads import RegressHead
+    from recurra.model.model import Model
+
+    heads = model.head.heads if isinstance(model, Model) else ()
+    several = len(heads) > 1
+    return {
+        f"{head.name}.value" if several else "value": digits_of(head.mean, head.deviation)
+        for head in heads
+        if isinstance(head, RegressHead)
+    }
 
 
 def _refuse_idle(model: str, given: dict[str, Any], *, idle: bool, why: str) -> None:

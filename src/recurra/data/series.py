@@ -90,7 +90,7 @@ def read_series(
     Raises:
         MissingColumn: a column is not there.
         RowError: a row has no time, a value that is no number, or the time of another row of its series; named by file and line.
-        DataError: the rows lie on no grid, or on one that is nearly empty.
+        DataError: the rows lie on no grid, or on one that is nearly empty; or their times are of another kind than the grid's.
     """
     import polars as pl
 
@@ -108,6 +108,7 @@ def read_series(
     named = [as_names(frame[name]).alias(name) for name in roles.series]
     keys = _keys(named, len(frame))
     times, roles = _times(frame, roles, places, keys)
+    _require_kind(times, roles)
     usable = ~numbers.wrong & np.asarray(times.is_not_null())
     counts["unreadable"] = int((~usable).sum())
     if not usable.all() and not skip:
@@ -127,6 +128,21 @@ def read_series(
 
 def _has_calendar(times: pl.Series) -> bool:
     return not times.dtype.is_integer()
+
+
+def _require_kind(times: pl.Series, roles: Roles) -> None:
+    """Times are dates where those of the grid are, and numbers where they are numbers.
+
+    Raises:
+        DataError: they are not.
+    """
+    if roles.frequency is None or roles.frequency.calendar == _has_calendar(times):
+        return
+    holds, before = ("dates", "whole numbers") if _has_calendar(times) else ("whole numbers", "dates")
+    raise DataError(
+        f"The time column {roles.time!r} holds {holds}, and that of the training held {before} (a step is {roles.frequency}): write the times as they "
+        "were there."
+    )
 
 
 class _Places:

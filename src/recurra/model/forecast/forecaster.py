@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -21,7 +21,7 @@ from recurra.heads.forecast import OUTPUTS
 from recurra.metrics.forecast import ForecastErrors, forecast_errors, seasonal_scale
 from recurra.model.forecast.card import forecast_card
 from recurra.model.forecast.forecasts import Forecasts
-from recurra.model.forecast.frames import forecast_frame
+from recurra.model.forecast.frames import forecast_frame, user_times
 from recurra.model.forecast.prediction import NETWORKS, Calibration, ForecastNetwork, answers_of, forecast_windows
 from recurra.model.forecast.segments import Sizes
 from recurra.model.forecast.stream import ForecastStream
@@ -85,15 +85,26 @@ class Forecaster(TrainedModel):
         """Steps that are forecast."""
         return self.settings.forecast.horizon
 
-    def forecast(self, history: Any, *, future: Any = None, quantiles: Sequence[float] | None = None) -> pl.DataFrame:
+    def forecast(
+        self,
+        history: Any,
+        *,
+        future: Any = None,
+        quantiles: Sequence[float] | None = None,
+        on_error: OnError = "fail",
+        show: Callable[[str], None] | None = None,
+    ) -> pl.DataFrame:
         """The next steps of every series in a table.
 
         Rows behind the last known value of a series tell what is known of the future, as `future` does.
 
         Args:
             history: whatever `recurra.train` takes, with the columns of the training; the last `forecast.input_length` steps count.
-            future: a table with the times, series and known columns of the horizon.
+            future: a table with the times, series and known columns of the horizon; where the model reads no times, its rows follow those of
+                the history.
             quantiles: levels that are put out; those of `forecast.levels` when not given. Between two of them by interpolation.
+            on_error: what happens to rows that cannot be read: an error, or left out.
+            show: called with lines on what was met: gaps, rows off the grid, series that the training did not have.
 
         Returns:
             A row for each series and step: the series' columns, the time, and for each target `NAME` and `NAME_LEVEL`.
@@ -104,10 +115,25 @@ class Forecaster(TrainedModel):
             SettingsError: a quantile lies beyond those that the model puts out.
         """
         wanted = self._levels(quantiles)
-        found = read_series([(read(history), None)], self.roles, forecast=self.settings.forecast)
-        standing = self._standing(found, future)
+        found = self._read(history, on_error)
+        if show is not None:
+            for line in [*found.notes(), *self._unseen(found)]:
+                show(line)
+        standing = self._standing(found, future, on_error)
         forecasts = self.forecast_series(standing.series, standing.future)
         return forecast_frame(found, standing.series, forecasts, levels=wanted)
+
+    def _read(self, data: Any, on_error: OnError, *, answers: bool = True) -> SeriesSet:
+        table = read(data, on_error=on_error)
+        return read_series([(table, None)], self.roles, forecast=self.settings.forecast, skip=on_error == "skip", answers=answers)
+
+    def _unseen(self, found: SeriesSet) -> list[str]:
+        """A line on the series that the training did not have."""
+        names = [each.name for each in found.series if each.name not in self.feature.standards]
+        if not names:
+            return []
+        named = f": {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if self.roles.series else ""
+        return [f"{len(names):,} of {len(found.series):,} series were not there in training, and are read on a scale of their own{named}"]
 
     def _levels(self, quantiles: Sequence[float] | None) -> list[float]:
         known = self.settings.forecast.levels if self.has_quantiles else []
@@ -123,7 +149,7 @@ class Forecaster(TrainedModel):
                     else "points only (forecast.calibrate gives levels)."
                 )
             )
-        return sorted(quantiles)
+        return sorted(set(quantiles))
 
     @property
     def has_quantiles(self) -> bool:
@@ -159,14 +185,13 @@ class Forecaster(TrainedModel):
         found = found if self.calibration is None else self.calibration.apply(found, spread)
         return found if self.has_quantiles else Forecasts(found.point, found.quantiles[..., :0], ())
 
-    def _standing(self, found: SeriesSet, future: Any) -> Standing:
+    def _standing(self, found: SeriesSet, future: Any, on_error: OnError = "fail") -> Standing:
         """Series up to their last known value, and the known columns of the horizon."""
         given: dict[str, Series] = {}
         if future is not None:
             if not self.roles.known:
                 raise SettingsError("The model reads no columns of the future (forecast.known): leave out the table of the future.")
-            after = read_series([(read(future), None)], self.roles, forecast=self.settings.forecast, answers=False)
-            given = {each.name: each for each in after.series}
+            given = {each.name: each for each in self._read(future, on_error, answers=False).series}
         series, known = [], []
         for each in found.series:
             has_value = np.flatnonzero(np.isfinite(each.values).any(1))
@@ -186,15 +211,15 @@ class Forecaster(TrainedModel):
         own = series.known[end : end + self.horizon]
         values[: len(own)] = own
         if given is not None:
-            steps = given.start + np.arange(len(given)) - (series.start + end)
+            begin = given.start if self.roles.time is not None else series.start + len(series)
+            steps = begin + np.arange(len(given)) - (series.start + end)
             inside = (steps >= 0) & (steps < self.horizon)
             values[steps[inside]] = given.known[inside]
         lacking = np.flatnonzero(np.isnan(values).all(1)) if self.roles.known else np.empty(0, np.int64)
         if len(lacking):
             names = ", ".join(each.name for each in self.roles.known)
             which = f" of series {series.name!r}" if series.name else ""
-            time = found.frequency.times(np.array([series.start + end + lacking[0]]))[0]
-            shown = np.datetime64(int(time), "us") if found.frequency.calendar else time
+            shown = user_times(found.frequency.times(np.array([series.start + end + lacking[0]])), found.roles, found.frequency)[0]
             raise DataError(
                 f"The model was trained with columns that are known for the horizon ({names}), and {len(lacking)} of the {self.horizon} steps"
                 f"{which} have none, the first at {shown}: give them in a table of the future (--future known.csv)."
@@ -209,8 +234,7 @@ class Forecaster(TrainedModel):
         Raises:
             DataError: no series is longer than the horizon.
         """
-        table = read(data, on_error=on_error)
-        found = read_series([(table, None)], self.roles, forecast=self.settings.forecast, skip=on_error == "skip")
+        found = self._read(data, on_error)
         spans = [
             (first_origin(len(each), input_length=self.settings.forecast.input_length, horizon=self.horizon), len(each))
             for each in found.series
@@ -266,7 +290,7 @@ class Forecaster(TrainedModel):
         Raises:
             SettingsError: the model reads windows as a whole (forecast.model=segments), so a new observation changes all it read.
         """
-        found = read_series([(read(history), None)], self.roles, forecast=self.settings.forecast)
+        found = self._read(history, "fail")
         standing = self._standing(found, future)
         return ForecastStream(
             self.network, self.feature, found, standing.series, standing.future, settings=self.settings, calibration=self.calibration

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from recurra.metrics.forecast_intervals import forecast_intervals
 from recurra.model.folder import write_file
 from recurra.model.forecast.forecaster import Forecaster
 from recurra.model.load import load
+from recurra.model.trained import OnError
 from recurra.training.checkpoints import last_path
 from recurra.training.forecast.backtest_report import WORST, backtest_report
 from recurra.training.forecast.folds import Backtest, Fold, Refit, keep_fold, kept_fold
@@ -59,6 +60,7 @@ def backtest(
     output: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    on_error: OnError = "fail",
     show: Show | None = None,
 ) -> Backtest:
     """Forecast the last stretches of a history as if they were not known, and measure.
@@ -72,6 +74,7 @@ def backtest(
         output: folder for `backtest.json` and `report.html`; nothing is kept when not given. Finished folds are kept there at once.
         resume: go on with an interrupted backtest in `output`.
         overwrite: replace a backtest that is there.
+        on_error: what happens to rows that cannot be read: an error, or left out.
         show: called with lines on the course of the work.
 
     Returns:
@@ -83,7 +86,8 @@ def backtest(
         DataError: the series are too short for the folds.
     """
     forecaster = model if isinstance(model, Forecaster) else _loaded(model)
-    work = _Work(forecaster, data, folds=folds, fold_length=fold_length or forecaster.horizon, refit=refit, show=show)
+    length = forecaster.horizon if fold_length is None else fold_length
+    work = _Work(forecaster, data, folds=folds, fold_length=length, refit=refit, on_error=on_error, show=show)
     folder = None if output is None else _opened(Path(output), work.key(), resume=resume, overwrite=overwrite)
     found: list[Fold] = []
     shown: list[ForecastWindow] = []
@@ -109,12 +113,17 @@ def backtest(
 class _Work:
     """What all folds share."""
 
-    def __init__(self, model: Forecaster, data: Any, *, folds: int, fold_length: int, refit: Refit, show: Show | None) -> None:
+    def __init__(
+        self, model: Forecaster, data: Any, *, folds: int, fold_length: int, refit: Refit, on_error: OnError, show: Show | None
+    ) -> None:
+        if refit not in get_args(Refit):
+            raise SettingsError(f"refit={refit!r} is not known: never uses the model as it is, each trains anew before each fold.")
         if folds < 1 or fold_length < 1:
             raise SettingsError(f"A backtest needs one fold of one origin at least, not folds={folds}, fold_length={fold_length}.")
         self.model, self.refit, self.show = model, refit, show
         self.folds, self.fold_length = folds, fold_length
-        self.series = read_series([(read(data), None)], model.roles, forecast=model.settings.forecast)
+        table = read(data, on_error=on_error)
+        self.series = read_series([(table, None)], model.roles, forecast=model.settings.forecast, skip=on_error == "skip")
         self.first = self._first_origin()
         self.notes = self._notes()
         for note in self.notes:
