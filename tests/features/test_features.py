@@ -14,6 +14,7 @@ from recurra.data.batch import Sequence
 from recurra.data.store import Ragged
 from recurra.errors import DataError
 from recurra.features import FEATURES, CategoryFeature, Feature, NumberFeature, TextFeature, TokensFeature
+from recurra.features.series import Standard
 
 SETTINGS = load_settings({"text.min_frequency": 1, "embedding.size": 6})
 COLUMNS = {
@@ -117,3 +118,9 @@ def test_rounding_is_no_deviation(value: float) -> None:
     assert feature.deviation == 1.0
     # The difference itself, up to the float32 it is stored in and the roundings of a mean of that size in float64.
     assert feature.encode(pl.Series([value + 1]))[0, 0] == pytest.approx(1.0, abs=2**-23 + 8 * 2**-52 * value)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e-12, -1e12 - 0.1])
+def test_rounding_is_no_deviation_of_a_series_either(value: float) -> None:
+    assert Standard.of(np.full((10_001, 1), value)).deviation.tolist() == [1.0]
+    assert Standard.of(np.array([[1e-30], [3e-30]])).deviation == pytest.approx([1e-30])

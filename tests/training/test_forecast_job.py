@@ -229,6 +229,28 @@ def test_a_forecast_names_its_series_as_the_table_does() -> None:
     np.testing.assert_array_equal(floats["y"], found["y"])
 
 
+@pytest.mark.parametrize("unit", [1e-20, 1e-10, 1e12])
+def test_the_unit_of_a_column_changes_nothing(unit: float) -> None:
+    """What is learnt is standardised: a forecast in another unit is the same, to the rounding of values that are no powers of two.
+
+    Rounding in float64 moves the standardised values by some 1e-16 before they are made float32, so the last bit of some of them (6e-8 of a
+    deviation) changes, and what a short training makes of that is far below a thousandth.
+    """
+    frame = wave()
+    scaled = frame.with_columns(pl.col("y", "price") * unit)
+    known = {"forecast__known": ["price"], "evaluation__baselines": True}
+    first, second = train(frame, **known), train(scaled, **known)
+    ahead = wave(244)[240:].drop("y")
+    forecasts = [
+        model.forecast(data, future=future)["y"]
+        for model, data, future in ((first, frame, ahead), (second, scaled, ahead.with_columns(pl.col("price") * unit)))
+    ]
+    np.testing.assert_allclose(forecasts[1] / unit, forecasts[0], rtol=1e-3)
+    for name in ("mase", "standard_mse", "smape", "coverage_90"):
+        assert second.run["metrics"]["test"][name] == pytest.approx(first.run["metrics"]["test"][name], rel=1e-2)
+    assert second.run["baselines"]["linear"]["test"]["mase"] == pytest.approx(first.run["baselines"]["linear"]["test"]["mase"], rel=1e-3)
+
+
 def test_a_future_without_times_follows_the_history() -> None:
     frame = wave(250).select("y", "price")
     model = train(frame.head(240), data__time=None, forecast__known=["price"])

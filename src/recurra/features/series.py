@@ -24,6 +24,7 @@ from recurra.data.series import Series, SeriesSet
 from recurra.data.times import local_times
 from recurra.data.windows import Encoded, first_origin
 from recurra.errors import DataError
+from recurra.features.number import ROUNDING
 
 __all__ = ["SeriesFeature", "Standard", "calendar_columns"]
 
@@ -45,7 +46,7 @@ class Standard:
         count = np.maximum(known.sum(0), 1)
         mean = np.where(known, values, 0.0).sum(0) / count
         deviation = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(0) / count)
-        return cls(mean, np.where(deviation > 1e-9 * np.maximum(1.0, np.abs(mean)), deviation, 1.0))
+        return cls(mean, np.where(deviation > ROUNDING * np.abs(mean), deviation, 1.0))
 
 
 class SeriesFeature:
