@@ -112,6 +112,18 @@ def test_what_comes_after_a_fold_changes_nothing_in_it(model: Forecaster) -> Non
     assert figures(plain)[1]["mae"] != figures(changed)[1]["mae"]
 
 
+@pytest.mark.parametrize("refit", ["never", "each"])
+def test_the_later_steps_of_a_new_series_change_no_earlier_fold(model: Forecaster, refit: Any) -> None:
+    """A store that opens in the folds has no scale from training; that of its last days must not reach its first ones."""
+    table, new = sales(), sales().filter(pl.col("store") == "north").tail(25).with_columns(store=pl.lit("new"))
+    later = new.with_columns(pl.when(pl.int_range(25) >= 22).then(900.0).otherwise("units").alias("units"))
+    folds = [backtest(model, pl.concat([table, each]), folds=2, fold_length=7, refit=refit).folds[0] for each in (new, later)]
+    assert folds[0].end == folds[1].end
+    for first, second in ((folds[0].errors, folds[1].errors), *zip(folds[0].baselines.values(), folds[1].baselines.values(), strict=True)):
+        # standardised by other numbers before float32, the same values differ by some 1e-7 of the largest deviation
+        np.testing.assert_allclose(first.by_window["absolute"], second.by_window["absolute"], rtol=1e-4, atol=1e-3)
+
+
 def test_training_anew_is_another_model(model: Forecaster) -> None:
     never, each = (backtest(model, sales(), folds=1, refit=refit) for refit in ("never", "each"))  # type: ignore[arg-type]
     assert figures(never) != figures(each)

@@ -251,6 +251,29 @@ def test_the_unit_of_a_column_changes_nothing(unit: float) -> None:
     assert second.run["baselines"]["linear"]["test"]["mase"] == pytest.approx(first.run["baselines"]["linear"]["test"]["mase"], rel=1e-3)
 
 
+@pytest.mark.parametrize("channels", ["independent", "joint"])
+def test_a_series_that_training_did_not_see_is_measured_as_it_is_forecast(channels: str) -> None:
+    """Its scale is that of what came before each forecast; what comes later tells nothing.
+
+    The measured forecasts come from values standardised twice in float32, so they differ by some 1e-7 of their size.
+    """
+    model = train(
+        wave(240).with_columns(store=pl.lit("a")),
+        target=None,
+        forecast__targets=["y", "z"],
+        forecast__series=["store"],
+        forecast__channels=channels,
+    )
+    new = wave(60, seed=3).with_columns(pl.col("y", "z") * 100 + 5_000, store=pl.lit("new"))
+    measured = model.evaluate(new)
+    errors = [
+        (model.forecast(new.head(origin)).select("y", "z") - new.slice(origin, 4).select("y", "z")).to_numpy() for origin in range(16, 57)
+    ]
+    assert measured["windows"] == len(errors)
+    assert measured["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
+    assert measured["mse"] == pytest.approx(np.square(errors).mean(), rel=1e-5)
+
+
 def test_a_future_without_times_follows_the_history() -> None:
     frame = wave(250).select("y", "price")
     model = train(frame.head(240), data__time=None, forecast__known=["price"])

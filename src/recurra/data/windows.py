@@ -37,6 +37,8 @@ class Encoded(NamedTuple):
         known: (T + H, K), those of the horizon behind the last step too; (T, K) where no forecast goes beyond it.
         static: (S,).
         identity: (C,) number of each channel's learnt vector, or (1,) of the series' for joint channels; -1 for none.
+        scales: (T + 1, 2, C) mean and deviation of the values before each step, by which a window with this origin is standardised once more;
+            None where all windows have the same scale.
     """
 
     values: Floats
@@ -44,6 +46,7 @@ class Encoded(NamedTuple):
     known: Floats
     static: Floats
     identity: Numbers
+    scales: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class Windows:
         pad = input_length + horizon
         lengths = np.array([len(each.values) + pad for each in self.series])
         self._covariate_base = np.concatenate([[0], np.cumsum(lengths)])
+        self._scaled = [number for number, each in enumerate(self.series) if each.scales is not None]
         self._base = self._covariate_base if joint else np.concatenate([[0], np.cumsum(np.repeat(lengths, self.channels))])
         width = self.series[0].values.shape[1] if joint else 1
         self._values = np.full((width, int(self._base[-1])), np.nan, np.float32)
@@ -163,6 +167,18 @@ class Windows:
         result: npt.NDArray[np.bool_] = (known[middle] > known[start]) & (known[end] > known[middle])
         return result
 
+    def scales(self, origins: Origins) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """(B, C) mean and deviation, in the values of the series, by which `gather` standardises windows; 0 and 1 where it leaves them."""
+        width = self.series[0].values.shape[1]
+        found = np.tile(np.array([0.0, 1.0])[:, None], (len(origins), 1, width))
+        for number in np.intersect1d(origins.series, self._scaled):
+            scales, rows = self.series[number].scales, np.flatnonzero(origins.series == number)
+            assert scales is not None
+            found[rows] = scales[origins.step[rows]]
+        if not self.joint:
+            found = found[np.arange(len(origins)), :, origins.channel][..., None]
+        return found[:, 0], found[:, 1]
+
     def _starts(self, origins: Origins) -> Numbers:
         """Where each window begins in the memory of the values."""
         starts: Numbers = self._base[origins.series * self.channels + origins.channel] + origins.step
@@ -176,6 +192,9 @@ class Windows:
             rows: their numbers; 0, 1, 2, ... when not given.
         """
         values = self._value_windows[:, self._starts(origins)].transpose(1, 2, 0)
+        if self._scaled:
+            mean, deviation = self.scales(origins)
+            values = ((values - mean[:, None]) / deviation[:, None]).astype(np.float32)
         covariates = self._covariate_base[origins.series] + origins.step
         past = self._past_windows[:, covariates].transpose(1, 2, 0)
         known = self._known_windows[:, covariates].transpose(1, 2, 0)

@@ -2,7 +2,7 @@
 
 | what | how |
 | --- | --- |
-| a target | less its mean, by its deviation, of the series' training part; of what is given, for a series that training did not see |
+| a target | less its mean, by its deviation, of the series' training part; of what came before the forecast, for a series that training did not see |
 | a number that helps | less the mean, by the deviation, of all series' training part; missing: 0, the mean |
 | a text that helps | a 0 or 1 for each value that the training part has; missing or new: all 0 |
 | calendar | sine and cosine of the place in hour, day, week, month and year |
@@ -138,6 +138,7 @@ class SeriesFeature:
             times = roles.frequency.times(series.start + np.arange(len(series) + ahead))
             columns.append(calendar_columns(times, roles.frequency, None if roles.frequency.days else roles.zone))
         number = self._numbers.get(series.name)
+        scales = _scales_before(values, standard.deviation) if number is None and not self.counts else None
         channels = 1 if self.joint else values.shape[1]
         identity = np.full(channels, -1) if number is None else number * channels + np.arange(channels)
         return Encoded(
@@ -146,6 +147,7 @@ class SeriesFeature:
             _joined(columns, len(series) + ahead),
             _joined(self._covariates(roles.static, series.static[None]), 1)[0],
             identity.astype(np.int64),
+            scales,
         )
 
     def _covariates(self, columns: Sequence[Covariate], values: Values) -> list[Values]:
@@ -171,6 +173,25 @@ class SeriesFeature:
         standards = {name: Standard(np.array(mean), np.array(deviation)) for name, mean, deviation in state["standards"]}
         flags = {name: bool(state[name]) for name in ("calendar", "joint", "counts", "masked")}
         return cls(standards, state["covariates"], **flags)
+
+
+def _scales_before(values: Values, deviation: Values) -> Values:
+    """(T + 1, 2, C) mean and deviation of the values before each step, of (T, C) standardised values: what `Standard.of` says of these.
+
+    Args:
+        values: NaN where missing.
+        deviation: (C,) that they were divided by.
+    """
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    nothing = np.zeros((1, values.shape[1]))
+    count, total, squares = (np.concatenate([nothing, np.cumsum(each, 0)]) for each in (known, filled, filled**2))
+    count = np.maximum(count, 1)
+    mean = total / count
+    variance = squares / count - mean**2
+    # sums of squares leave rounding errors of equal values; a deviation of a millionth of that of the whole is taken for one
+    spread = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 0.0)), 1.0 / deviation)
+    return np.stack([mean, spread], 1)
 
 
 def _has_missing(part: Series, settings: ForecastSettings) -> bool:

@@ -29,6 +29,7 @@ def measure_baselines(
     mean: Float[np.ndarray, "#N C"],
     deviation: Float[np.ndarray, "#N C"],
     scale: Float[np.ndarray, "#N C"] | None = None,
+    of_series: Float[np.ndarray, "#N C"] | None = None,
 ) -> dict[str, ForecastErrors]:
     """The errors of every baseline, in the user's unit.
 
@@ -39,17 +40,19 @@ def measure_baselines(
         mean: of each window's series and columns in the training part: a standardised value is what it is less that, over the deviation.
         deviation: likewise.
         scale: of MASE, in the user's unit.
+        of_series: by which standardised errors are divided, where that is another deviation.
 
     Returns:
         Errors by name of the baseline; parts of a long row of windows are put together by `ForecastErrors.join`.
     """
     windows, horizon, columns = answers.shape
     size = max(1, _CELLS // max(1, horizon * columns * max(1, len(baselines.levels))))
-    scales = [np.broadcast_to(x, (windows, columns)) if x is not None else None for x in (mean, deviation, scale)]
+    given = (mean, deviation, deviation if of_series is None else of_series, scale)
+    scales = [np.broadcast_to(x, (windows, columns)) if x is not None else None for x in given]
     parts: dict[str, list[ForecastErrors]] = {name: [] for name in baselines.each}
     for start in range(0, max(windows, 1), size):
         rows = slice(start, start + size)
-        middle, unit, naive_error = (None if x is None else x[rows] for x in scales)
+        middle, unit, divisor, naive_error = (None if x is None else x[rows] for x in scales)
         assert middle is not None
         assert unit is not None
         for name, baseline in baselines.each.items():
@@ -62,7 +65,7 @@ def measure_baselines(
                     quantiles=quantiles,
                     levels=baselines.levels or None,
                     scale=naive_error,
-                    deviation=unit,
+                    deviation=divisor,
                 )
             )
     return {name: ForecastErrors.join(pieces) for name, pieces in parts.items()}

@@ -22,7 +22,7 @@ from recurra.metrics.forecast import ForecastErrors, forecast_errors, seasonal_s
 from recurra.model.forecast.card import forecast_card
 from recurra.model.forecast.forecasts import Forecasts
 from recurra.model.forecast.frames import forecast_frame, user_times
-from recurra.model.forecast.prediction import NETWORKS, Calibration, ForecastNetwork, answers_of, forecast_windows
+from recurra.model.forecast.prediction import NETWORKS, Calibration, ForecastNetwork, answers_of, beside, forecast_windows
 from recurra.model.forecast.segments import Sizes
 from recurra.model.forecast.stream import ForecastStream
 from recurra.model.trained import OnError, TrainedModel
@@ -258,14 +258,14 @@ class Forecaster(TrainedModel):
             scales: (series, C) of MASE.
         """
         forecast = self.settings.forecast
-        standards = [self.feature.standard(each) for each in series]
+        deviations = np.stack([self.feature.standard(each).deviation for each in series])
         cells = forecast.horizon * windows.series[0].values.shape[1] * len(forecast.levels)
         rows = windows.channels * max(1, CELLS // cells)
         parts = []
         for begin in range(0, len(origins), rows):
             chosen = origins.take(slice(begin, begin + rows))
             number = chosen.series[:: windows.channels]
-            standard = Standard(*(np.stack([getattr(standards[each], name) for each in number]) for name in ("mean", "deviation")))
+            standard = self.standards(series, windows, chosen)
             forecasts = in_unit(self.forecast_windows(windows, chosen), standard)
             answers = answers_of(windows, chosen) * standard.deviation[:, None] + standard.mean[:, None]
             parts.append(
@@ -275,10 +275,25 @@ class Forecaster(TrainedModel):
                     quantiles=forecasts.quantiles if forecasts.levels else None,
                     levels=forecasts.levels or None,
                     scale=scales[number],
-                    deviation=standard.deviation,
+                    deviation=deviations[number],
                 )
             )
         return ForecastErrors.join(parts)
+
+    def standards(self, series: Sequence[Series], windows: Windows, origins: Origins) -> Standard:
+        """Mean and deviation, (N, C) each, that windows are standardised by; those of a series that training did not see are of what came before.
+
+        Args:
+            series: that the windows are of.
+            windows: of all of them, encoded.
+            origins: of all channels of each step, next to each other.
+        """
+        found = {number: self.feature.standard(series[number]) for number in np.unique(origins.series)}
+        mean, deviation = (
+            np.stack([getattr(found[number], name) for number in origins.series[:: windows.channels]]) for name in ("mean", "deviation")
+        )
+        middle, spread = (beside(each, windows.channels) for each in windows.scales(origins))
+        return Standard(mean + deviation * middle, deviation * spread)
 
     def stream(self, history: Any, *, future: Any = None) -> ForecastStream:
         """Series that go on: a new observation costs one step, and gives what reading the whole history again would.

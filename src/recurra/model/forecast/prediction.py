@@ -20,7 +20,7 @@ from recurra.model.forecast.forecasts import Forecasts
 from recurra.model.forecast.segments import SegmentsNetwork
 from recurra.shapes import Tensor
 
-__all__ = ["Calibration", "ForecastNetwork", "forecast_batch", "forecast_windows"]
+__all__ = ["Calibration", "ForecastNetwork", "beside", "forecast_batch", "forecast_windows"]
 
 ForecastNetwork = SegmentsNetwork | AutoregressiveNetwork
 NETWORKS: dict[str, type[ForecastNetwork]] = {"segments": SegmentsNetwork, "autoregressive": AutoregressiveNetwork}
@@ -121,7 +121,7 @@ def forecast_windows(
             quantiles.append(several.cpu().numpy())
             spreads.append(network.scale(batch.history, batch.identity).spread[:, 0].cpu().numpy())
     horizon, channels = settings.horizon, windows.channels
-    point, levels, spread = (_beside(np.concatenate(parts), channels) for parts in (points, quantiles, spreads))
+    point, levels, spread = (beside(np.concatenate(parts), channels) for parts in (points, quantiles, spreads))
     shape = (-1, horizon, point.shape[2])
     return Forecasts(point.reshape(shape), levels.reshape(*shape, len(settings.levels)), tuple(settings.levels)), spread
 
@@ -129,10 +129,10 @@ def forecast_windows(
 def answers_of(windows: Windows, origins: Origins) -> Values:
     """(N, H, C) the answers of the same windows, NaN where missing."""
     parts = [windows.gather(origins.take(slice(begin, begin + ROWS))).answers.numpy() for begin in range(0, len(origins), ROWS)]
-    return _beside(np.concatenate(parts), windows.channels)
+    return beside(np.concatenate(parts), windows.channels)
 
 
-def _beside(rows: npt.NDArray[Any], channels: int) -> Values:
+def beside(rows: npt.NDArray[Any], channels: int) -> Values:
     """(N C, ..., 1, ...) rows of single channels as (N, ..., C, ...); rows of all channels as they are. A spread is (N C, 1)."""
     values = rows.astype(np.float64)
     if channels == 1:

@@ -15,7 +15,6 @@ from recurra.evaluation.forecast.measure import compare_forecasts, strongest_bas
 from recurra.evaluation.forecast.windows import ForecastWindow, typical_windows, worst_windows
 from recurra.evaluation.report import ColumnSummary, DataSummary, ForecastResults, Report, Result
 from recurra.evaluation.results import MAIN_METRIC
-from recurra.features.series import Standard
 from recurra.metrics.forecast import ForecastErrors, interval_pairs, ratios
 from recurra.metrics.forecast_intervals import forecast_draws, forecast_intervals
 from recurra.metrics.intervals import Intervals
@@ -175,8 +174,7 @@ def shown_windows(
     channels = prepared.windows.channels
     chosen = measured.origins.take((rows[:, None] * channels + np.arange(channels)).ravel())
     number, step = chosen.series[::channels], chosen.step[::channels]
-    standards = [model.feature.standard(prepared.series.series[each]) for each in number]
-    standard = Standard(np.stack([each.mean for each in standards]), np.stack([each.deviation for each in standards]))
+    standard = model.standards(prepared.series.series, prepared.windows, chosen)
     forecasts = in_unit(model.forecast_windows(prepared.windows, chosen), standard)
     fitted = measured.fitted[0] if rival is not None else None
     other = None

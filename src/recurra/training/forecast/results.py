@@ -149,7 +149,7 @@ def fit_on(prepared: Prepared) -> Baselines:
     held_out = [
         each.values[max(0, bounds.train - back) : bounds.validation].astype(np.float64)
         for each, bounds in zip(prepared.windows.series, prepared.bounds, strict=True)
-        if bounds.validation > bounds.train
+        if bounds.validation > bounds.train and each.scales is None  # a series that training did not see has a scale at each step
     ]
     return fit_baselines(
         prepared.training_parts(standardised=True),
@@ -165,21 +165,22 @@ def fit_on(prepared: Prepared) -> Baselines:
 def measure_on(model: Forecaster, prepared: Prepared, measured: Measured, fitted: Baselines) -> dict[str, ForecastErrors]:
     """On the very windows of the network, piece by piece."""
     channels = prepared.windows.channels
-    standards = [model.feature.standard(each) for each in prepared.series.series]
+    deviations = np.stack([model.feature.standard(each).deviation for each in prepared.series.series])
     width = prepared.windows.series[0].values.shape[1]
     rows = channels * max(1, CHUNK // ((fitted.lookback + prepared.settings.forecast.horizon) * width))
     parts: dict[str, list[ForecastErrors]] = {}
     for begin in range(0, len(measured.origins), rows):
         chosen = measured.origins.take(slice(begin, begin + rows))
         series, step = chosen.series[::channels], chosen.step[::channels]
-        mean, deviation = (np.stack([getattr(standards[number], name) for number in series]) for name in ("mean", "deviation"))
-        answers = answers_of(prepared.windows, chosen) * deviation[:, None] + mean[:, None]
+        standard = model.standards(prepared.series.series, prepared.windows, chosen)
+        answers = answers_of(prepared.windows, chosen) * standard.deviation[:, None] + standard.mean[:, None]
         found = measure_baselines(
             fitted,
             histories(prepared, series, step, steps=fitted.lookback),
             answers,
-            mean=mean,
-            deviation=deviation,
+            mean=standard.mean,
+            deviation=standard.deviation,
+            of_series=deviations[series],
             scale=measured.scales[series],
         )
         for name, errors in found.items():
@@ -192,8 +193,11 @@ def histories(prepared: Prepared, series: np.ndarray, step: np.ndarray, *, steps
     width = prepared.windows.series[0].values.shape[1]
     result = np.full((len(series), steps, width), np.nan)
     for number in np.unique(series):
-        values = prepared.windows.series[number].values.astype(np.float64)
-        padded = np.concatenate([np.full((steps, width), np.nan), values])
+        encoded = prepared.windows.series[number]
+        padded = np.concatenate([np.full((steps, width), np.nan), encoded.values.astype(np.float64)])
         rows = np.flatnonzero(series == number)
         result[rows] = np.lib.stride_tricks.sliding_window_view(padded, steps, axis=0)[step[rows]].transpose(0, 2, 1)
+        if encoded.scales is not None:
+            mean, deviation = encoded.scales[step[rows]].transpose(1, 0, 2)[:, :, None]
+            result[rows] = (result[rows] - mean) / deviation
     return result
