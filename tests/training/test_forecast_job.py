@@ -185,6 +185,29 @@ def test_a_carried_state_is_history_read_again(channels: str) -> None:
     np.testing.assert_allclose(again.forecast().drop("when").to_numpy(), whole.drop("when").to_numpy(), rtol=2e-3, atol=2e-3)
 
 
+def test_a_stream_takes_what_a_table_has() -> None:
+    """Texts that help are given as texts; a carried state is history read again with them, too (bounds as above)."""
+    settings = {"forecast__past": ["wind"], "forecast__known": ["price"], "forecast__calendar": "auto", "forecast__scaling": "none"}
+    model = train(
+        wave(), forecast__input_length=70, **settings, **{name.replace(".", "__"): value for name, value in AUTOREGRESSIVE.items()}
+    )
+    table = wave(74).with_columns(wind=pl.Series([*"NSS" * 30][:74]))
+    stream = model.stream(table.head(40), future=table[40:44].drop("y"))
+    for step in range(40, 70):
+        stream.observe([table["y"][step]], past=[[table["wind"][step]]], future=[[table["price"][step + 4]]])
+    expected = model.stream(table.head(70), future=table[70:74].drop("y")).forecast()
+    np.testing.assert_allclose(stream.forecast().drop("when").to_numpy(), expected.drop("when").to_numpy(), rtol=2e-3, atol=2e-3)
+    before = stream.forecast()
+    for values, past, error, message in (
+        (["much"], [["N"]], DataError, "'much' in column 'y' is not a number"),
+        ([1.0], [["N"], ["S"]], SettingsError, r"`past` needs a row for each of the 1 series .*, with the 1 columns wind"),
+        ([1.0], None, SettingsError, "with the 1 columns wind"),
+    ):
+        with pytest.raises(error, match=message):
+            stream.observe(values, past=past, future=[[0.0]])
+    assert stream.forecast().equals(before)  # nothing was read
+
+
 def test_a_missing_observation_is_no_observation() -> None:
     model = train(wave(), **{name.replace(".", "__"): value for name, value in AUTOREGRESSIVE.items()})
     stream, other = model.stream(wave()), model.stream(wave())

@@ -11,9 +11,10 @@ import polars as pl
 import torch
 
 from recurra.config import Settings
+from recurra.data.roles import Covariate
 from recurra.data.series import Series, SeriesSet
 from recurra.data.windows import Windows
-from recurra.errors import SettingsError
+from recurra.errors import DataError, SettingsError
 from recurra.features.series import SeriesFeature
 from recurra.layers.stepper import Stepper
 from recurra.model.forecast.autoregressive import AutoregressiveNetwork
@@ -90,11 +91,12 @@ class ForecastStream:
 
         Args:
             values: for each series its value; by target column where there are several. None or NaN for a missing one.
-            past: for each series its row of the past columns (P,), where the model has such.
-            future: for each series the known columns (K,) of the step that enters the horizon, where the model has such.
+            past: for each series its row of the past columns (P,) as a table has them, where the model has such.
+            future: for each series the known columns (K,) of the step that enters the horizon, likewise.
 
         Raises:
             SettingsError: there is not a value for each series and column.
+            DataError: a value that must be a number is none.
         """
         roles = self._found.roles
         given = values if isinstance(values, Mapping) else {roles.targets[0]: values}
@@ -102,16 +104,22 @@ class ForecastStream:
             raise SettingsError(
                 f"Give a value for each of the {len(self.names)} series and for each of the columns {', '.join(roles.targets)}; None where it is missing."
             )
-        new = np.array([given[name] for name in roles.targets], np.float64).T
+        new = np.array([[_number(value, name) for value in given[name]] for name in roles.targets], np.float64).T
+        rows = self._rows(past, roles.past, "past"), self._rows(future, roles.known, "future")
         self._read_last()
-        self._append(new, self._rows(past, len(roles.past), "past"), self._rows(future, len(roles.known), "future"))
+        self._append(new, *rows)
         self.steps += 1
 
-    def _rows(self, given: Any, width: int, name: str) -> Values:
-        rows = np.empty((len(self.names), 0)) if given is None else np.asarray(given, np.float64).reshape(len(self.names), -1)
-        if rows.shape[1] != width:
-            raise SettingsError(f"`{name}` needs the {width} columns of each of the {len(self.names)} series, not {rows.shape[1]}.")
-        return rows
+    def _rows(self, given: Any, columns: Sequence[Covariate], name: str) -> Values:
+        rows = [[]] * len(self.names) if given is None else [[row] if np.ndim(row) == 0 else list(row) for row in given]
+        if len(rows) != len(self.names) or any(len(row) != len(columns) for row in rows):
+            named = ", ".join(column.name for column in columns)
+            raise SettingsError(
+                f"`{name}` needs a row for each of the {len(self.names)} series ({', '.join(self.names[:5])}), with the {len(columns)} columns"
+                f"{f' {named}' if named else ''} of each."
+            )
+        cells = [[_cell(value, column) for value, column in zip(row, columns, strict=True)] for row in rows]
+        return np.array(cells, np.float64).reshape(len(rows), len(columns))
 
     def _read_last(self) -> None:
         """The last value goes through the network: one step."""
@@ -197,3 +205,26 @@ class ForecastStream:
     def _of_standards(self, name: str) -> Values:
         """(N, C) mean or deviation of every series."""
         return np.stack([getattr(each, name) for each in self._standards])
+
+
+def _number(value: Any, column: str) -> float:
+    """A value as a number, NaN for None.
+
+    Raises:
+        DataError: it is none, or an infinite one.
+    """
+    try:
+        number = float("nan") if value is None else float(value)
+    except (TypeError, ValueError):
+        number = float("inf")
+    if np.isinf(number):
+        raise DataError(f"{value!r} in column {column!r} is not a number: give one, or None where it is missing.")
+    return number
+
+
+def _cell(value: Any, column: Covariate) -> float:
+    """A value of a column that helps, texts by the number of their category; NaN for None and for a text that training did not have."""
+    if not column.categories:
+        return _number(value, column.name)
+    text = str(value)
+    return float(column.categories.index(text)) if text in column.categories else float("nan")
