@@ -80,6 +80,24 @@ def test_an_empty_cell_is_named_by_file_and_line(tmp_path: Path) -> None:
     assert found.facts["left out"] == 1
 
 
+def test_a_text_that_is_no_time_is_named_or_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "clicks.csv"
+    path.write_text("who,what,when\na,x,1700000000\na,y,soon\nb,x,1700000002\nb,y,1700000003\n")
+    with pytest.raises(RowError, match=r"clicks\.csv:3: The time column 'when' holds 'soon', which is no time"):
+        read_sessions(read(path), session="who", item="what", time="when")
+    found = read_sessions(read(path), session="who", item="what", time="when", skip=True)
+    assert found.items.values.tolist() == [0, 0, 1]
+    assert found.facts["left out"] == 1
+    path.write_text("who,what,when\na,x,soon\na,y,later\nb,x,3\n")
+    with pytest.raises(RowError, match=r"clicks\.csv:2: .*'soon'"):  # most are no times: the column is the wrong one
+        read_sessions(read(path), session="who", item="what", time="when", skip=True)
+
+
+def test_lists_are_no_names() -> None:
+    with pytest.raises(DataError, match=r"Column 'what' holds List\(Int64\), and a name is one value"):
+        read_sessions(read([{"who": "a", "what": [1]}, {"who": "a", "what": [2]}]), session="who", item="what")
+
+
 def test_an_empty_file_is_told(tmp_path: Path) -> None:
     path = tmp_path / "clicks.csv"
     path.write_text("who,what,when\n")

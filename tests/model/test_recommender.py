@@ -11,7 +11,7 @@ import pytest
 
 import recurra
 from clicks import clicks, recommender
-from recurra.errors import DataError, EmptyData, MissingColumn
+from recurra.errors import DataError, EmptyData, MissingColumn, SettingsError
 from recurra.model.recommend.model import Recommender
 from recurra.model.recommend.session import RecommenderSession
 
@@ -65,6 +65,32 @@ def test_unknown_items_are_stepped_over_and_nothing_known_gives_the_popular(mode
     assert model.recommend(["new", "newer"], top=3)["item"].to_list() == nothing["item"].to_list()
     with pytest.raises(EmptyData):
         model.recommend([])
+
+
+@pytest.fixture(scope="module")
+def of_numbers() -> Recommender:
+    """A model whose items are whole numbers."""
+    found = recommender([{**row, "what": int(row["what"][1:])} for row in clicks(60)])
+    assert isinstance(found, Recommender)
+    return found
+
+
+@pytest.mark.parametrize(
+    "form",
+    [list, tuple, np.array, pl.Series, lambda items: [np.int64(item) for item in items], lambda items: [float(item) for item in items],
+     lambda items: [f" {item}.0" for item in items], lambda items: np.array(items).astype(str), lambda items: pl.Series(items).to_pandas()],
+)  # fmt: skip
+def test_items_come_in_any_form(of_numbers: Recommender, form: Any) -> None:
+    expected = of_numbers.recommend([2, 3], top=3)
+    assert of_numbers.recommend(form([2, 3]), top=3).equals(expected)
+    assert of_numbers.recommend([{"who": "a", "what": item} for item in (2, 3)], top=3)["item"].to_list() == expected["item"].to_list()
+
+
+@pytest.mark.parametrize("top", [-1, 2.5])
+def test_a_number_of_items_that_is_none_is_refused(model: Recommender, top: Any) -> None:
+    for recommend in (lambda: model.recommend(["i1"], top=top), lambda: model.session().recommend(top)):
+        with pytest.raises(SettingsError, match=f"top={top} is no number of items"):
+            recommend()
 
 
 def test_a_table_without_its_columns_is_refused(model: Recommender) -> None:

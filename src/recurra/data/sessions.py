@@ -133,7 +133,7 @@ def read_sessions(
         raise DataError(f"Session ({session}), item ({item}) and time ({time}) are different columns: name three.")
     require_columns(table, columns)
     frame = pl.concat(table.chunks(list(dict.fromkeys(columns))))
-    keys = time_keys(frame[time]) if time is not None else np.arange(len(frame), dtype=np.float64)
+    keys = time_keys(frame[time], place=table.place, skip=skip) if time is not None else np.arange(len(frame), dtype=np.float64)
     clicks = pl.DataFrame({"session": as_names(frame[session]), "item": as_names(frame[item]), "time": keys})
     usable = clicks["session"].is_not_null() & clicks["item"].is_not_null() & clicks["time"].is_finite()
     if not usable.all():
@@ -178,7 +178,7 @@ def _refuse(table: Table, clicks: pl.DataFrame, columns: dict[str, str], usable:
     row = int((~usable).arg_max() or 0)
     missing = next(column for name, column in columns.items() if clicks[name][row] is None or clicks[name][row] == -np.inf)
     raise RowError(
-        f"the column {missing!r} is empty: a click needs a session, an item and a time. "
+        f"the column {missing!r} is empty, or holds no number that orders times: a click needs a session, an item and a time. "
         f"Fill it in, or leave such rows ({int((~usable).sum()):,}) out with data.on_error=skip.",
         source=table.place(row),
     )

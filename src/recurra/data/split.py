@@ -5,7 +5,7 @@ Everything works on whole numpy columns at once (ten million rows take seconds) 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra.data.columns import missing_words
-from recurra.errors import DataError
+from recurra.errors import DataError, RowError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,13 +80,18 @@ def assign_parts(
     return _by_order(random.permutation(rows), sizes)
 
 
-def time_keys(values: pl.Series) -> NDArray[np.float64]:
+def time_keys(values: pl.Series, *, place: Callable[[int], str] | None = None, skip: bool = False) -> NDArray[np.float64]:
     """Numbers that order times: of dates and numbers directly, of text by ISO dates or else by its numbers.
 
     A missing time (null, blank text, words such as `NaN` and `n/a`, infinity) is minus infinity, before all others.
 
+    Args:
+        values: the column.
+        place: file and line of a row, for the error.
+        skip: a text that cannot be read as most of the others are is a missing time, not an error.
+
     Raises:
-        DataError: text that is neither.
+        DataError: text that is neither; a `RowError` where there is a place.
     """
     import polars as pl
 
@@ -101,11 +106,15 @@ def time_keys(values: pl.Series) -> NDArray[np.float64]:
             keys = read(text) if read(present.head(1)).count() else text.clear()
             if keys.count() == len(present):
                 return _missing_first(keys)
-        wrong = present.filter(_dates(present).is_null()).head(1).to_list()
-        raise DataError(
-            f"The time column {values.name!r} holds {wrong[0]!r}, which is no time. "
+        keys = max((_numbers(text), _dates(text)), key=lambda found: found.count())
+        if skip and 2 * keys.count() > len(present):
+            return _missing_first(keys)
+        row = int((keys.is_null() & text.is_not_null()).arg_true()[0])
+        message = (
+            f"The time column {values.name!r} holds {text[row]!r}, which is no time. "
             "Write times as 2026-01-31, 2026-01-31 14:05:00 or as numbers (seconds, years)."
         )
+        raise DataError(message) if place is None else RowError(message, source=place(row))
     if values.dtype.is_temporal() or values.dtype.is_numeric():
         return _missing_first(values.to_physical())
     raise DataError(f"The time column {values.name!r} holds {values.dtype}, which has no order in time.")

@@ -10,12 +10,23 @@ import numpy as np
 import torch
 
 from recurra.data.store import Ragged, offsets_of
+from recurra.errors import SettingsError
 from recurra.model.recommend.batch import Seen
 from recurra.model.recommend.network import RecommendNetwork
 from recurra.model.recommend.top import ApproximateTop, ExactTop, Found
 from recurra.shapes import Float, Tensor
 
-__all__ = ["approximate_top", "best_items", "exact_top"]
+__all__ = ["approximate_top", "best_items", "exact_top", "require_top"]
+
+
+def require_top(top: object) -> None:
+    """Refuse a number of items that is none.
+
+    Raises:
+        SettingsError: it is negative, or no whole number.
+    """
+    if not isinstance(top, (int, np.integer)) or top < 0:
+        raise SettingsError(f"top={top!r} is no number of items: give 1 or more.")
 
 
 def exact_top(network: RecommendNetwork) -> ExactTop:

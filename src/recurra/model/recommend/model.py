@@ -12,13 +12,14 @@ import torch
 
 from recurra.config import Settings
 from recurra.data.cases import Cases
+from recurra.data.columns import as_names
 from recurra.data.read import Table, read
 from recurra.data.sessions import Sessions, every_click, read_sessions
 from recurra.data.store import Ragged, offsets_of
 from recurra.errors import DataError, EmptyData
 from recurra.features.items import UNKNOWN_ITEM, ItemVocabulary, gap_numbers
 from recurra.metrics.ranking import Ranking, ranking_intervals, ranking_metrics
-from recurra.model.recommend.best import approximate_top, best_items, exact_top
+from recurra.model.recommend.best import approximate_top, best_items, exact_top, require_top
 from recurra.model.recommend.card import recommender_card
 from recurra.model.recommend.network import SCORES, RecommendNetwork
 from recurra.model.recommend.questions import QuestionBatches, rank_cases
@@ -62,8 +63,8 @@ class Recommender(TrainedModel):
         decides, which follows their popularity.
 
         Args:
-            data: items of one session in order of time, or a table of clicks as for the training (its time column may be left out
-                where the rows are in order).
+            data: items of one session in order of time (a list, an array or a Series), or a table of clicks as for the training (its time
+                column may be left out where the rows are in order).
             top: items that are named.
             exclude_seen: leave out what the session already holds; by default only where the model was trained on sequences
                 without repeats of that kind (`recommend.split=leave_one_out`).
@@ -75,7 +76,9 @@ class Recommender(TrainedModel):
         Raises:
             EmptyData: there is no click.
             MissingColumn: session or item is not there.
+            SettingsError: `top` is negative.
         """
+        require_top(top)
         sessions = self._sessions(data, on_error)
         encoded = self.items.encode(sessions)
         items = encoded.items
@@ -183,11 +186,18 @@ class Recommender(TrainedModel):
     def _sessions(self, data: Any, on_error: OnError) -> Sessions:
         if isinstance(data, (str, int)) and not isinstance(data, bool) and not _is_path(data):
             data = [data]
-        if isinstance(data, Sequence) and not isinstance(data, str) and all(isinstance(item, (str, int)) for item in data) and data:
+        elif np.ndim(data) == 1 and hasattr(data, "dtype"):  # an array or a Series of items
+            data = data.tolist() if hasattr(data, "tolist") else data.to_list()
+        if (
+            isinstance(data, Sequence)
+            and not isinstance(data, str)
+            and all(isinstance(item, (str, int, float, np.generic)) for item in data)
+            and data
+        ):
             if not (isinstance(data[0], str) and all(_is_path(item) for item in data)):
                 if self.settings.recommend.time_gaps:
                     raise DataError("This model reads the time between clicks: give a table with a column of times, not items alone.")
-                names = pl.Series("item", [str(item).strip() for item in data], dtype=pl.String)
+                names = as_names(pl.Series("item", [str(item) for item in data], dtype=pl.String)).fill_null("")
                 return Sessions(
                     Ragged(np.arange(len(names), dtype=np.int32), offsets_of([len(names)])),
                     np.arange(len(names), dtype=np.float64),

@@ -20,7 +20,7 @@ from recurra.features.items import ItemVocabulary, gap_numbers
 from recurra.files import replacing
 from recurra.layers.stepper import Stepper
 from recurra.model.recommend.batch import Seen
-from recurra.model.recommend.best import best_items
+from recurra.model.recommend.best import best_items, require_top
 from recurra.model.recommend.network import RecommendNetwork
 from recurra.model.recommend.top import ApproximateTop, ExactTop
 from recurra.shapes import Float, Tensor
@@ -102,7 +102,11 @@ class RecommenderSession:
 
         Returns:
             `rank` from 1, `item`, `score`.
+
+        Raises:
+            SettingsError: `top` is negative.
         """
+        require_top(top)
         exclude = self._exclude_seen if exclude_seen is None else exclude_seen
         with torch.inference_mode():
             known = np.array(self._seen, np.int64)
