@@ -285,6 +285,21 @@ def test_builders_at_the_same_time(tmp_path):
     assert names(tmp_path / "encoded-1") == ["k"]
 
 
+def test_an_entry_that_another_process_finishes_while_it_is_looked_at(tmp_path, monkeypatch):
+    """Its temporary folder is listed, and has its last name by the time it is opened."""
+    cached("k", build, folder=tmp_path)
+    (tmp_path / "encoded-1" / ".other.1.tmp").mkdir()
+    scandir = os.scandir
+
+    def vanished(path):
+        if str(path).endswith(".tmp"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanished)
+    assert prune_cache(0, folder=tmp_path) == [tmp_path / "encoded-1" / "k"]
+
+
 def test_processes_at_the_same_time(tmp_path):
     program = (
         "import sys, numpy as np\n"

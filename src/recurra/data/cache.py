@@ -86,6 +86,8 @@ def prune_cache(limit: int = CACHE_LIMIT, *, folder: Path | None = None, keep: s
     entries = []
     for path in sorted(root.iterdir()) if root.is_dir() else []:
         used, size = _use(path)
+        if not used:
+            continue
         if path.name.startswith("."):
             if time.time() - used > ABANDONED_AFTER:
                 shutil.rmtree(path, ignore_errors=True)
@@ -113,9 +115,14 @@ def _open(path: Path) -> Store | None:
 
 
 def _use(path: Path) -> tuple[float, int]:
-    """When an entry was last used or written, and its bytes. Files may vanish while they are looked at."""
+    """When an entry was last used or written, 0 for one that is gone, and its bytes. Files may vanish while they are looked at."""
     used, size = 0.0, 0
-    for file in [path, *path.glob("*")]:
+    try:
+        with os.scandir(path) as inside:
+            files = [path, *(Path(file) for file in inside)]
+    except OSError:  # renamed by the process that finished it, or removed
+        return used, size
+    for file in files:
         try:
             status = file.stat()
         except OSError:
