@@ -149,6 +149,16 @@ def test_a_user_means_leave_one_out(tmp_path: Path) -> None:
     assert (settings.head.task, settings.recommend.session, settings.recommend.split) == ("recommend", "who", "leave_one_out")
 
 
+def test_evaluating_on_the_table_of_the_training_gives_its_test_figures() -> None:
+    """Sequences of two clicks train whole, so they are not asked about; figures on them would flatter."""
+    table = [*clicks(), *({"who": f"short{n}", "what": f"i{n % 5 + step}", "when": 5_000 + step} for n in range(30) for step in range(2))]
+    model = recommender(table, settings=LEAVE_ONE_OUT)
+    measured = model.run["metrics"]["test"]
+    assert model.evaluate(table) == measured
+    with pytest.raises(EmptyData, match="No sequence has 3 clicks"):
+        model.evaluate(table[-60:])
+
+
 ONE = {"who": ["a", "b", "c"], "what": ["x", "y", "x"], "when": [1, 2, 3]}
 
 

@@ -18,9 +18,21 @@ from recurra.data.split import time_keys
 from recurra.data.store import Ragged, offsets_of
 from recurra.errors import DataError, EmptyData, RowError
 
-__all__ = ["HeldOut", "Sessions", "SessionsSplit", "every_click", "leave_one_out", "read_sessions", "renamed", "split_by_time"]
+__all__ = [
+    "FEWEST_CLICKS",
+    "HeldOut",
+    "Sessions",
+    "SessionsSplit",
+    "every_click",
+    "leave_one_out",
+    "read_sessions",
+    "renamed",
+    "split_by_time",
+]
 
 Numbers = npt.NDArray[np.int64]
+FEWEST_CLICKS = 3
+"""Of a sequence whose last click is held out, and the one before it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +206,7 @@ def leave_one_out(sessions: Sessions) -> SessionsSplit:
         EmptyData: no sequence has three clicks.
     """
     lengths = sessions.items.lengths
-    long = lengths >= 3
+    long = lengths >= FEWEST_CLICKS
     if not long.any():
         raise EmptyData("No sequence has three clicks: nothing can be held out. Use recommend.split=time, or name the column of users.")
     nothing = np.zeros_like(lengths)

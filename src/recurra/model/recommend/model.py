@@ -14,7 +14,7 @@ from recurra.config import Settings
 from recurra.data.cases import Cases
 from recurra.data.columns import as_names
 from recurra.data.read import Table, read
-from recurra.data.sessions import Sessions, every_click, read_sessions
+from recurra.data.sessions import FEWEST_CLICKS, Sessions, every_click, read_sessions
 from recurra.data.store import Ragged, offsets_of
 from recurra.errors import DataError, EmptyData
 from recurra.features.items import UNKNOWN_ITEM, ItemVocabulary, gap_numbers
@@ -125,8 +125,8 @@ class Recommender(TrainedModel):
     def evaluate(self, data: Any, *, on_error: OnError = "fail") -> dict[str, float]:
         """Foresee every click but the first of each session, each from those before it, among all items.
 
-        A model trained with `recommend.split=leave_one_out` is asked for the last click of each sequence alone, as its test part was:
-        on the table of the training that gives the training's own test figures.
+        A model trained with `recommend.split=leave_one_out` is asked for the last click of each sequence of three or more alone, as its
+        test part was: on the table of the training that gives the training's own test figures.
 
         Args:
             data: a table of clicks.
@@ -138,11 +138,18 @@ class Recommender(TrainedModel):
 
         Raises:
             MissingColumn: a column is not there.
-            EmptyData: no session has two clicks.
+            EmptyData: no session has two clicks (three, with `recommend.split=leave_one_out`).
         """
         table = read(data, on_error=on_error)
         sessions = self._read(table, skip=on_error == "skip")
         asked = every_click(sessions).sessions
+        if self.excludes_seen:
+            lengths = asked.items.lengths
+            asked = asked.part(np.zeros_like(lengths), np.where(lengths >= FEWEST_CLICKS, lengths, 0))
+            if not len(asked):
+                raise EmptyData(
+                    f"No sequence has {FEWEST_CLICKS} clicks, and this model is measured on the last click of such: give longer ones."
+                )
         encoded = self.items.encode(asked)
         cases = (Cases.last_step if self.excludes_seen else Cases.every_step)(encoded.items)
         metrics = self.measure(self.rank(cases, gaps=self._gaps(encoded)))
