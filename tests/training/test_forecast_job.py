@@ -334,6 +334,21 @@ def test_a_forecast_tells_what_it_met() -> None:
     assert lines == []
 
 
+def test_a_value_of_the_future_that_is_missing_is_told() -> None:
+    frame = wave(244).with_columns(sale=pl.int_range(244) % 3)
+    model = train(frame.head(240), forecast__known=["price", "sale"])
+    future = frame.slice(240).drop("y").with_columns(pl.when(pl.int_range(4) < 2).then("sale").alias("sale"))
+    lines: list[str] = []
+    model.forecast(frame.head(240), future=future, show=lines.append)
+    assert [line.partition(":")[0] for line in lines] == ["2 values of columns that are known for the horizon are missing there"]
+
+
+def test_columns_that_a_forecast_would_have_twice_are_refused_before_the_training() -> None:
+    for columns, name in ((["step", "y"], "step"), (["y", "y_0.5"], "y_0.5")):
+        with pytest.raises(SettingsError, match=f"A forecast would have two columns '{name}'"):
+            train(pl.DataFrame(dict.fromkeys(columns, [1.0, 2.0] * 40)), target=columns, data__time=None)
+
+
 def test_a_level_that_is_asked_for_twice_comes_once() -> None:
     frame = wave()
     assert train(frame).forecast(frame, quantiles=[0.9, 0.5, 0.9]).columns == ["when", "y", "y_0.5", "y_0.9"]

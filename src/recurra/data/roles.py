@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from recurra.config import Settings
 
-__all__ = ["Covariate", "Roles", "infer_roles"]
+__all__ = ["STEP", "Covariate", "Roles", "infer_roles"]
 
+STEP = "step"
+"""Column of a forecast that numbers its steps where the table has no times."""
 HEAD = 10_000
 """Rows from which it is inferred what a column holds."""
 MOST_CATEGORIES = 100
@@ -108,7 +110,7 @@ def infer_roles(table: Table, settings: Settings) -> Roles:
     """What each column is, by the settings; `"*"` as a target is every column of numbers that has no other meaning.
 
     Raises:
-        SettingsError: no target is named, or a column is named for two things.
+        SettingsError: no target is named, a column is named for two things, or a forecast would have two columns of one name.
         MissingColumn: a column is not there.
         DataError: a covariate has too many values for a category.
     """
@@ -130,6 +132,14 @@ def infer_roles(table: Table, settings: Settings) -> Roles:
     twice = [name for name in dict.fromkeys([*named, *others]) if [*named, *others].count(name) > 1]
     if twice:
         raise SettingsError(f"The column {twice[0]!r} is named twice: a column is a target, time, series, past, known or static.")
+    written = [*forecast.series, *([settings.data.time] if settings.data.time else [STEP]), *named]
+    written += [f"{name}_{level:g}" for name in named for level in forecast.levels]
+    if len(set(written)) < len(written):
+        name = next(name for name in written if written.count(name) > 1)
+        raise SettingsError(
+            f"A forecast would have two columns {name!r}: it has the series, the time (or {STEP!r} where there is none), the targets, and each target's "
+            "quantiles as NAME_LEVEL. Rename that column."
+        )
     head = table.head(HEAD)
     past, known, static = (
         tuple(_covariate(table, head[name]) for name in names) for names in (forecast.past, forecast.known, forecast.static)

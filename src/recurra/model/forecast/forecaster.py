@@ -120,6 +120,11 @@ class Forecaster(TrainedModel):
             for line in [*found.notes(), *self._unseen(found)]:
                 show(line)
         standing = self._standing(found, future, on_error)
+        lacking = sum(int(np.isnan(each).sum()) for each in standing.future)
+        if show is not None and lacking:
+            show(
+                f"{lacking:,} values of columns that are known for the horizon are missing there: they count as the mean of the training part, texts as none"
+            )
         forecasts = self.forecast_series(standing.series, standing.future)
         return forecast_frame(found, standing.series, forecasts, levels=wanted)
 

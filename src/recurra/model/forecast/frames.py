@@ -8,14 +8,11 @@ import numpy as np
 import polars as pl
 
 from recurra.data.frequency import DAY, Frequency
-from recurra.data.roles import Roles
+from recurra.data.roles import STEP, Roles
 from recurra.data.series import Series, SeriesSet
 from recurra.model.forecast.forecasts import Forecasts
 
-__all__ = ["STEP", "forecast_frame", "user_times"]
-
-STEP = "step"
-"""Column of the number of a step where the table has no times."""
+__all__ = ["forecast_frame", "user_times"]
 
 
 def forecast_frame(found: SeriesSet, series: Sequence[Series], forecasts: Forecasts, *, levels: Sequence[float]) -> pl.DataFrame:
