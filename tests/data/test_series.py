@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from recurra.config import load_settings
 from recurra.data.frequency import DAY, Frequency, infer_frequency
 from recurra.data.read import read
-from recurra.data.roles import Roles, infer_roles
+from recurra.data.roles import UNKNOWN_TEXT, Roles, infer_roles
 from recurra.data.series import SeriesSet, read_series
 from recurra.data.split import Part
 from recurra.data.times import parse_times
@@ -234,8 +234,18 @@ def test_texts_of_a_covariate_are_categories_and_new_ones_missing() -> None:
     assert found.roles.past[0].categories == ("N", "S")
     np.testing.assert_array_equal(found.series[0].past[:, 0], [0, 1, 1, 0])
     again = read_series([(read([{"y": 1, "wind": "W"}]), None)], found.roles, forecast=load_settings({"forecast.horizon": 1}).forecast)
-    assert np.isnan(again.series[0].past).all()
+    assert again.series[0].past.tolist() == [[UNKNOWN_TEXT]]  # a value, though the network reads it as it reads a missing one
     assert again.counts["unknown_categories"] == 1
+
+
+def test_rows_of_one_step_count_for_their_mean_and_the_last_of_their_texts() -> None:
+    """The mean of the numbers of `E` and `W` would be that of `S`."""
+    times = ["2024-01-01 00:00", "2024-01-01 01:00", "2024-01-01 01:10", "2024-01-01 01:20", "2024-01-01 02:00"]
+    rows = [{"when": when, "y": y, "wind": wind} for when, y, wind in zip(times, (1, 2, 4, 6, 5), ("S", "E", "W", None, "S"), strict=True)]
+    found = load(rows, target="y", data__time="when", forecast__frequency="1h", forecast__known=["wind"])
+    assert found.series[0].values[:, 0].tolist() == [1, 4, 5]
+    assert [found.roles.known[0].categories[int(code)] for code in found.series[0].known[:, 0]] == ["S", "W", "S"]
+    assert found.counts["merged"] == 2
 
 
 def test_roles_are_saved_and_read_back() -> None:

@@ -343,6 +343,17 @@ def test_a_value_of_the_future_that_is_missing_is_told() -> None:
     assert [line.partition(":")[0] for line in lines] == ["2 values of columns that are known for the horizon are missing there"]
 
 
+def test_a_text_of_the_future_may_be_new() -> None:
+    """It is none of those that training had, and yet known."""
+    frame = wave(244)
+    model = train(frame.head(240), forecast__known=["wind"])
+    future = frame.slice(240).drop("y")
+    new = future.with_columns(wind=pl.when(pl.int_range(4) == 2).then(pl.lit("W")).otherwise("wind"))
+    assert model.forecast(frame.head(240), future=new).shape == model.forecast(frame.head(240), future=future).shape
+    with pytest.raises(DataError, match="1 of the 4 steps have none"):
+        model.forecast(frame.head(240), future=new.with_columns(pl.col("wind").replace("W", None)))
+
+
 def test_columns_that_a_forecast_would_have_twice_are_refused_before_the_training() -> None:
     for columns, name in ((["step", "y"], "step"), (["y", "y_0.5"], "y_0.5")):
         with pytest.raises(SettingsError, match=f"A forecast would have two columns '{name}'"):

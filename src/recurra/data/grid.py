@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recurra.data.frequency import Times
-from recurra.data.roles import Roles
+from recurra.data.roles import UNKNOWN_TEXT, Covariate, Roles
 from recurra.data.split import Part
 from recurra.errors import DataError, RowError
 
@@ -144,7 +144,9 @@ def on_grid(order: Order, numbers: Numbers, roles: Roles, counts: dict[str, int]
                 "distance of the rows, or leave out the rows far from the others."
             )
         inside = steps - steps[0]
-        values, past, known = (_mean_by_step(columns[rows], inside, length) for columns in (numbers.targets, numbers.past, numbers.known))
+        values = _mean_by_step(numbers.targets[rows], inside, length)
+        past = _mean_by_step(numbers.past[rows], inside, length, roles.past)
+        known = _mean_by_step(numbers.known[rows], inside, length, roles.known)
         counts["inserted"] = counts.get("inserted", 0) + length - len(np.unique(inside))
         counts["merged"] = counts.get("merged", 0) + len(inside) - len(np.unique(inside))
         counts["missing"] = counts.get("missing", 0) + int(np.isnan(values).sum())
@@ -154,14 +156,17 @@ def on_grid(order: Order, numbers: Numbers, roles: Roles, counts: dict[str, int]
     return made
 
 
-def _mean_by_step(columns: Values, steps: Times, length: int) -> Values:
-    """(N, C) values of rows as (T, C) of steps: NaN without a row, the mean of the known ones of several."""
+def _mean_by_step(columns: Values, steps: Times, length: int, covariates: Sequence[Covariate] = ()) -> Values:
+    """(N, C) values of rows as (T, C) of steps: NaN without a row, the mean of the known ones of several, of texts the last one."""
     result = np.full((length, columns.shape[1]), np.nan)
     if len(np.unique(steps)) == len(steps):
         result[steps] = columns
         return result
     for number in range(columns.shape[1]):
         known = np.isfinite(columns[:, number])
+        if covariates and covariates[number].categories:  # a mean of numbers of texts would be that of another text
+            result[steps[known], number] = columns[known, number]
+            continue
         count = np.bincount(steps[known], minlength=length)
         total = np.bincount(steps[known], columns[known, number], minlength=length)
         np.divide(total, count, out=result[:, number], where=count > 0)
@@ -176,7 +181,9 @@ def _one_value(columns: Values, roles: Roles) -> Values:
     """
     found = np.full(columns.shape[1], np.nan)
     for number, covariate in enumerate(roles.static):
-        values = np.unique(columns[:, number][np.isfinite(columns[:, number])])
+        values = np.unique(
+            columns[:, number][np.isfinite(columns[:, number]) & (columns[:, number] != UNKNOWN_TEXT if covariate.categories else True)]
+        )
         if len(values) > 1:
             raise DataError(
                 f"The static column {covariate.name!r} has {len(values)} different values in one series: name it forecast.past or forecast.known."

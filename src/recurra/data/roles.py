@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
     from recurra.config import Settings
 
-__all__ = ["STEP", "Covariate", "Roles", "infer_roles"]
+__all__ = ["STEP", "UNKNOWN_TEXT", "Covariate", "Roles", "infer_roles"]
 
 STEP = "step"
 """Column of a forecast that numbers its steps where the table has no times."""
 HEAD = 10_000
 """Rows from which it is inferred what a column holds."""
+UNKNOWN_TEXT = -1.0
+"""Number of a text of a covariate that the training did not have: none of its categories, and yet a value."""
 MOST_CATEGORIES = 100
 """Values of a covariate that is a text."""
 

@@ -18,7 +18,7 @@ from recurra.data.columns import as_names, parse_numbers
 from recurra.data.frequency import Frequency, Times, infer_frequency
 from recurra.data.grid import SHARED, Numbers, Order, Series, on_grid
 from recurra.data.read import Table, require_columns
-from recurra.data.roles import Roles
+from recurra.data.roles import UNKNOWN_TEXT, Roles
 from recurra.data.split import Part
 from recurra.data.times import parse_times, to_utc, wall_clock
 from recurra.errors import DataError, RowError, SettingsError
@@ -196,12 +196,13 @@ def _numbers(frame: pl.DataFrame, roles: Roles, places: _Places, *, skip: bool) 
 
 
 def _codes(values: pl.Series, categories: tuple[str, ...]) -> tuple[Values, int]:
-    """Numbers of categories, NaN where missing or unknown, and how many were unknown."""
+    """Numbers of categories, NaN where missing, `UNKNOWN_TEXT` where unknown; and how many were unknown."""
     import polars as pl
 
     text = values.cast(pl.String)
-    codes = text.replace_strict(list(categories), list(range(len(categories))), default=None, return_dtype=pl.Float64)
-    return codes.fill_null(float("nan")).to_numpy(), int((codes.is_null() & text.is_not_null()).sum())
+    codes = text.replace_strict(list(categories), list(range(len(categories))), default=UNKNOWN_TEXT, return_dtype=pl.Float64)
+    codes = codes.set(text.is_null(), None)
+    return codes.fill_null(float("nan")).to_numpy(), int((codes == UNKNOWN_TEXT).sum())
 
 
 def _keys(columns: Sequence[pl.Series], rows: int) -> pl.Series:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from recurra.config import ForecastSettings
 from recurra.data.frequency import DAY, Frequency
-from recurra.data.roles import Covariate, Roles
+from recurra.data.roles import UNKNOWN_TEXT, Covariate, Roles
 from recurra.data.series import Series, SeriesSet
 from recurra.data.times import local_times
 from recurra.data.windows import Encoded, first_origin
@@ -204,7 +204,7 @@ def _learn(covariate: Covariate, values: Values) -> list[float]:
     """Mean and deviation of a number, or the categories that are there."""
     known = values[np.isfinite(values)]
     if covariate.categories:
-        return [float(code) for code in np.unique(known)]
+        return [float(code) for code in np.unique(known) if code != UNKNOWN_TEXT]
     standard = Standard.of(known[:, None])
     return [float(standard.mean[0]), float(standard.deviation[0])]
 
