@@ -343,6 +343,24 @@ def test_a_value_of_the_future_that_is_missing_is_told() -> None:
     assert [line.partition(":")[0] for line in lines] == ["2 values of columns that are known for the horizon are missing there"]
 
 
+def test_rows_that_tell_the_future_take_no_part_in_the_split() -> None:
+    """The table that a forecast is made from can be trained on, too: steps behind the last value are not held out."""
+    frame = wave(240)
+    planned = pl.concat([frame, wave(300).slice(240).with_columns(y=pl.lit(None, pl.Float64), z=pl.lit(None, pl.Float64))])
+    first, second = (train(table, forecast__known=["price"]) for table in (frame, planned))
+    assert second.run["data"]["rows"] == first.run["data"]["rows"]
+    assert second.run["metrics"] == first.run["metrics"]
+    assert recurra.backtest(second, planned, folds=2).metrics == recurra.backtest(second, frame, folds=2).metrics
+
+
+def test_rows_to_train_on_that_are_later_than_those_to_measure_on_are_refused() -> None:
+    frame = wave(240)
+    later = pl.concat([frame.head(150), frame.tail(50)])
+    for part in ("validation", "test"):
+        with pytest.raises(DataError, match="50 rows to train on are later than the first row that was given"):
+            recurra.train(later, target="y", settings=SMALL, **{part: frame.slice(150, 40)})
+
+
 def test_a_text_of_the_future_may_be_new() -> None:
     """It is none of those that training had, and yet known."""
     frame = wave(244)

@@ -53,6 +53,12 @@ class Series:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def known_steps(self) -> int:
+        """Steps up to the last one with a value; those behind it tell what is known of the future."""
+        known = np.flatnonzero(np.isfinite(self.values).any(1))
+        return int(known[-1]) + 1 if len(known) else 0
+
     def cut(self, begin: int, end: int) -> Series:
         """The steps from `begin` up to but without `end`."""
         rows = slice(begin, end)
@@ -150,10 +156,26 @@ def on_grid(order: Order, numbers: Numbers, roles: Roles, counts: dict[str, int]
         counts["inserted"] = counts.get("inserted", 0) + length - len(np.unique(inside))
         counts["merged"] = counts.get("merged", 0) + len(inside) - len(np.unique(inside))
         counts["missing"] = counts.get("missing", 0) + int(np.isnan(values).sum())
+        _require_earlier(inside, part[rows])
         begins = {Part(number): int(inside[part[rows] == number].min()) for number in np.unique(part[rows]) if number >= 0}
         static = _one_value(numbers.static[rows], roles)
         made.append(Series("", int(steps[0]), values, past, known, static, begins))
     return made
+
+
+def _require_earlier(steps: Times, part: npt.NDArray[np.int8]) -> None:
+    """What is given to train on comes before what is given to measure on.
+
+    Raises:
+        DataError: it does not.
+    """
+    held_out = steps[part >= 0]
+    late = int((steps[part < 0] > held_out.min()).sum()) if len(held_out) else 0
+    if late:
+        raise DataError(
+            f"{late:,} rows to train on are later than the first row that was given to validate or to test on: a forecast is measured on what came "
+            "later. Give later rows for these parts, or leave the later ones out of the training."
+        )
 
 
 def _mean_by_step(columns: Values, steps: Times, length: int, covariates: Sequence[Covariate] = ()) -> Values:

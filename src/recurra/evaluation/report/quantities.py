@@ -70,7 +70,10 @@ METRICS: Mapping[str, Metric] = {
     "mae": Metric("MAE", False, False, "mean absolute error, in the target’s unit"),
     "mse": Metric("MSE", False, False, "mean squared error, in the square of the target’s unit"),
     "mase": Metric(
-        "MASE", False, False, "mean absolute error over that of the (seasonal) naive forecast, one step ahead, on the training part"
+        "MASE",
+        False,
+        False,
+        "mean absolute error over that of the (seasonal) naive forecast, one season (or step) ahead, on the training part",
     ),
     "smape": Metric("sMAPE", True, False, "2|y − f| / (|y| + |f|), between 0 and 200%"),
     "standard_mse": Metric("Standardised MSE", False, False, "each column by its deviation in training, as in published tables"),

@@ -199,13 +199,12 @@ class Forecaster(TrainedModel):
             given = {each.name: each for each in self._read(future, on_error, answers=False).series}
         series, known = [], []
         for each in found.series:
-            has_value = np.flatnonzero(np.isfinite(each.values).any(1))
-            if not len(has_value):
+            end = each.known_steps
+            if not end:
                 which = f"Series {each.name!r}" if each.name else "The series"
                 raise DataError(
                     f"{which} has no value in {', '.join(self.roles.targets)}: there is nothing to forecast from. Leave it out."
                 )
-            end = int(has_value[-1]) + 1
             series.append(each.cut(0, end))
             known.append(self._future(found, each, end, given.get(each.name)))
         return Standing(series, known)

@@ -142,7 +142,7 @@ class _Work:
 
     def _first_origin(self) -> int:
         """On one clock for all series."""
-        end = max(each.start + len(each) for each in self.series.series)
+        end = max(each.start + (each.known_steps or len(each)) for each in self.series.series)
         first = end - self.model.horizon + 1 - self.folds * self.fold_length
         begin = min(each.start for each in self.series.series)
         least = 2 * self.model.horizon + 1 if self.refit == "each" else 1

@@ -147,7 +147,7 @@ def _counted(series: Series, parts: tuple[int, int, int]) -> Bounds:
 def _cuts(found: SeriesSet, settings: Settings, given: set[Part]) -> dict[Part, int]:
     """Steps on the grid, the same for all series, where the parts begin that no file was given for."""
     begin = min(each.start for each in found.series)
-    end = max(each.start + len(each) for each in found.series)
+    end = max(each.start + (each.known_steps or len(each)) for each in found.series)
     for part in given:
         end = min(end, *(each.start + each.begins[part] for each in found.series if part in each.begins))
     length, horizon = end - begin, settings.forecast.horizon
@@ -166,15 +166,16 @@ def _bounds_of(series: Series, cuts: dict[Part, int]) -> Bounds:
     Raises:
         DataError: the rows of a later part do not come after those of an earlier one.
     """
-    begins = {part: min(max(cut - series.start, 0), len(series)) for part, cut in cuts.items()} | dict(series.begins)
-    test = begins.get(Part.TEST, len(series))
+    steps = series.known_steps or len(series)
+    begins = {part: min(max(cut - series.start, 0), steps) for part, cut in cuts.items()} | dict(series.begins)
+    test = begins.get(Part.TEST, steps)
     validation = begins.get(Part.VALIDATION, test)
     if validation > test:
         which = f" of series {series.name!r}" if series.name else ""
         raise DataError(
             f"The test rows{which} begin before the validation rows: a forecast is measured on what came later. Give later rows."
         )
-    return Bounds(validation, test, len(series))
+    return Bounds(validation, test, max(test, steps))
 
 
 def _require_windows(prepared: Prepared) -> None:

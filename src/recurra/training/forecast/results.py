@@ -132,7 +132,7 @@ def _data_facts(prepared: Prepared) -> Mapping[str, object]:
         "source": found.description,
         "fingerprint": found.fingerprint,
         "rows": prepared.counts(),
-        "left_out": {name: count for name, count in found.counts.items() if count},
+        "left_out": {name: count for name, count in found.counts.items() if count and name != "rows"},
         "overlap": {},
         "columns": {name: "target" if name in found.roles.targets else "input" for name in found.roles.columns},
         "series": len(found.series),
