@@ -53,6 +53,16 @@ def test_given_files_are_the_parts() -> None:
         recommender(table, validation=clicks(6, seed=1), settings=LEAVE_ONE_OUT)
 
 
+def test_a_test_file_that_is_older_than_the_training_is_told() -> None:
+    early, late = clicks(30), [{**row, "who": f"late{row['who']}", "when": row["when"] + 1_000_000} for row in clicks(40)]
+    notes = recommender(late, test=early).run["data"]["notes"]
+    told = [line for line in notes if "no later than the last training click" in line]
+    assert len(told) == 1
+    asked = sum(len([row for row in early if row["who"] == who]) - 1 for who in {row["who"] for row in early})
+    assert told[0].startswith(f"{asked:,} of {asked:,} test answers")
+    assert not any("no later than" in line for line in recommender(early, test=late).run["data"]["notes"])
+
+
 def test_with_nothing_held_out_everything_trains(tmp_path: Path) -> None:
     found = recommender(
         settings={"data.validation_share": 0.0, "data.test_share": 0.0, "training.epochs": 1}, output=tmp_path / "model"

@@ -23,6 +23,7 @@ __all__ = [
     "HeldOut",
     "Sessions",
     "SessionsSplit",
+    "answer_times",
     "every_click",
     "leave_one_out",
     "read_sessions",
@@ -190,7 +191,7 @@ def _refuse(table: Table, clicks: pl.DataFrame, columns: dict[str, str], usable:
     row = int((~usable).arg_max() or 0)
     missing = next(column for name, column in columns.items() if clicks[name][row] is None or clicks[name][row] == -np.inf)
     raise RowError(
-        f"the column {missing!r} is empty, or holds no number that orders times: a click needs a session, an item and a time. "
+        f"the column {missing!r} {'holds no time' if missing == columns['time'] else 'is empty'}: a click needs a session, an item and a time. "
         f"Fill it in, or leave such rows ({int((~usable).sum()):,}) out with data.on_error=skip.",
         source=table.place(row),
     )
@@ -249,7 +250,7 @@ def split_by_time(sessions: Sessions, *, validation_share: float, test_share: fl
     validation = _held_out(sessions, before[0], before[1]) if validation_share else None
     test = _held_out(sessions, before[1], sessions.items.lengths) if test_share else None
     for part in (validation, test):
-        if part is not None and train.times.max() >= _answer_times(part).min():
+        if part is not None and train.times.max() >= answer_times(part).min():
             raise DataError("A training click is as late as a held-out one: the split leaks. This is a mistake of ours, please tell us.")
     facts = {"latest training click": float(train.times.max())}
     return SessionsSplit(train, validation, test, facts)
@@ -277,7 +278,8 @@ def _held_out(sessions: Sessions, first: Numbers, stops: Numbers) -> HeldOut:
     return HeldOut(part, first[asked])
 
 
-def _answer_times(part: HeldOut) -> npt.NDArray[np.float64]:
+def answer_times(part: HeldOut) -> npt.NDArray[np.float64]:
+    """(N,) when each answer was clicked."""
     lengths = part.sessions.items.lengths
     inside = np.arange(part.sessions.clicks) - np.repeat(part.sessions.items.offsets[:-1], lengths)
     return part.sessions.times[inside >= np.repeat(part.first, lengths)]

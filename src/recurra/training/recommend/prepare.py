@@ -12,7 +12,7 @@ import numpy.typing as npt
 from recurra.config import Settings
 from recurra.data.cases import Cases
 from recurra.data.read import Table, read, resolve
-from recurra.data.sessions import HeldOut, Sessions, SessionsSplit, every_click, leave_one_out, read_sessions, split_by_time
+from recurra.data.sessions import HeldOut, Sessions, SessionsSplit, answer_times, every_click, leave_one_out, read_sessions, split_by_time
 from recurra.errors import EmptyData, SettingsError
 from recurra.features.items import UNKNOWN_ITEM, ItemVocabulary, gap_numbers
 
@@ -114,7 +114,7 @@ def prepare(data: Any, settings: Settings, *, validation: Any = None, test: Any 
         {"train": train.clicks, **{part: len(each.cases) for part, each in asked.items()}},
         {_REASONS[name]: count for name, count in left_out.items() if count},
         _overlap(train, {part: asked[part] for part in asked if part in parts}),
-        list(_facts(parts["train"], split, train, asked)),
+        [*_facts(parts["train"], split, train, asked), *(_earlier(split, parts) if settings.data.time is not None else ())],
     )
 
 
@@ -201,5 +201,18 @@ def _facts(given: Sessions, split: SessionsSplit, train: Sessions, asked: dict[s
         if unknown := int((answers == UNKNOWN_ITEM).sum()):
             lines.append(
                 f"{unknown:,} of {len(answers):,} {part} answers are items that the training part does not have: they count as misses"
+            )
+    return lines
+
+
+def _earlier(split: SessionsSplit, parts: dict[str, Sessions]) -> Sequence[str]:
+    """Lines on parts of files of their own that begin before the training ends: it then knows what came later."""
+    latest, lines = split.train.times.max(), []
+    for part in ("validation", "test"):
+        held_out = getattr(split, part)
+        if part in parts and (early := int((answer_times(held_out) <= latest).sum())):
+            lines.append(
+                f"{early:,} of {held_out.answers:,} {part} answers are no later than the last training click: in service, the model would not know "
+                "what it learnt from clicks after them"
             )
     return lines
