@@ -218,6 +218,21 @@ def test_what_cannot_be_series_is_told(rows: Any, settings: dict[str, Any], erro
         load(rows, **{name.replace(".", "__"): value for name, value in settings.items()})
 
 
+@pytest.mark.parametrize("form", [pl.Int64, pl.Int32, pl.Float64, pl.String])
+def test_compact_dates_are_dates_in_any_form(form: Any) -> None:
+    """As numbers, the day after 20240131 would be 70 steps away."""
+    frame = pl.DataFrame({"when": [20240130, 20240131, 20240201, 20240202], "y": [1.0, 2.0, 3.0, 4.0]}).with_columns(
+        pl.col("when").cast(form)
+    )
+    found = load(frame, target="y", data__time="when")
+    assert (str(found.frequency), found.counts["inserted"]) == ("1d", 0)
+    counters = load(frame.with_columns(when=(pl.int_range(4) + 20_240_299).cast(form)), target="y", data__time="when")
+    assert (str(counters.frequency), counters.frequency.calendar) == ("1", False)  # 20240300 is no date
+    wrong = frame.with_columns(when=pl.Series([20240130, 20240131, 20240231, 20240202]).cast(form))
+    with pytest.raises(RowError, match=r"row 3: .*20240231.* in column 'when' is no time of the form of the others"):
+        load(wrong, target="y", data__time="when")
+
+
 def test_a_row_without_a_time_is_named_or_left_out(tmp_path: Path) -> None:
     path = tmp_path / "y.csv"
     path.write_text("t,y\n2024-01-01,1\n2024-01-02,2\n,3\n2024-01-03,zwei\n2024-01-04,4\n")

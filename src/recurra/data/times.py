@@ -19,6 +19,8 @@ __all__ = ["local_times", "parse_times", "to_utc", "wall_clock"]
 
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%Y%m%d")
 SLASHED = ("%m/%d/%Y", "%d/%m/%Y")
+COMPACT = (1900_01_01, 2100_12_31)
+"""Between which whole numbers may be dates."""
 CLOCKS = ("", " %H:%M:%S%.f", " %H:%M")
 OFFSETS = ("", "%z", " %z")
 
@@ -28,7 +30,7 @@ def parse_times(values: pl.Series) -> tuple[pl.Series, str | None]:
 
     Args:
         values: dates, times, whole numbers, or text of one of these in one form throughout: ISO 8601 with or without an offset,
-            31.12.2024, 12/31/2024, 2024-12, 20241231.
+            31.12.2024, 12/31/2024, 2024-12. Whole numbers are dates where most are such as 20241231.
 
     Returns:
         The times, null where there is none or it cannot be read, and the zone they carried (UTC for offsets); they are in UTC then.
@@ -45,22 +47,29 @@ def parse_times(values: pl.Series) -> tuple[pl.Series, str | None]:
             return values.dt.convert_time_zone("UTC").dt.replace_time_zone(None).cast(pl.Datetime("us")), values.dtype.time_zone
         return values.cast(pl.Datetime("us")), None
     if values.dtype.is_integer():
-        return values.cast(pl.Int64), None
+        return _dates_or_numbers(values.cast(pl.Int64)), None
     if values.dtype.is_float():
         whole = values.cast(pl.Int64, strict=False)
-        return whole.set((whole.cast(pl.Float64) != values).fill_null(value=True), None), None
+        return _dates_or_numbers(whole.set((whole.cast(pl.Float64) != values).fill_null(value=True), None)), None
     if values.dtype != pl.String:
         raise DataError(f"The time column {values.name!r} holds {values.dtype}: it must hold dates, times or whole numbers.")
     return _parse_text(values.str.strip_chars().replace("", None))
+
+
+def _dates_or_numbers(numbers: pl.Series) -> pl.Series:
+    """Whole numbers as they are, or the dates that most of them are when read as 20241231; then null where one is none."""
+    import polars as pl
+
+    dates = _read(numbers.set(~numbers.is_between(*COMPACT), None).cast(pl.String), "%Y%m%d")
+    return dates if 2 * dates.count() > numbers.count() else numbers
 
 
 def _parse_text(values: pl.Series) -> tuple[pl.Series, str | None]:
     import polars as pl
 
     some = values.drop_nulls().head(1_000)
-    digits = some.str.len_chars() if len(some) else pl.Series([0])
-    if some.str.contains(r"^[+-]?\d+$").all() and not (digits == 8).all():
-        return values.cast(pl.Int64, strict=False), None
+    if some.str.contains(r"^[+-]?\d+$").all():
+        return _dates_or_numbers(values.cast(pl.Int64, strict=False)), None
     text = values.str.replace(r"^(\d{4}-\d{2})$", "$1-01").str.replace(r"(\d)[Tt](\d)", "$1 $2").str.replace(r"[zZ]$", "+00:00")
     text = text.str.replace(r" ?(UTC|GMT)$", "+00:00")
     forms = _fitting(text.drop_nulls().head(1_000))
