@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from recurra.kernels.custom_op import recurrence
-from recurra.kernels.dispatch import check_input, choose_backend, on_cpu, typed
+from recurra.kernels.dispatch import check_input, choose_backend, on_cpu, saves, typed
 from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.signatures import SIGNATURES
 from recurra.shapes import Float, Int, Tensor
@@ -107,9 +107,6 @@ def run_compiled(
         rates = []
     reset_states = _cast([field for each in resets for field in each.state], dtype)
     x = typed(x, dtype)
-    # A graph that leaves Python is for inference; trained all the same, it computes once more what is not saved.
-    exporting = torch.compiler.is_exporting()
-    saving = torch.is_grad_enabled() and not exporting and any(each.requires_grad for each in (x, *weights, *states, *reset_states))
     output, last, _ = recurrence(
         operation,
         x,
@@ -122,7 +119,7 @@ def run_compiled(
         zones,
         rates,
         [each.reverse for each in directions],
-        saving,
+        saves((x, *weights, *states, *reset_states)),
     )
     fields = len(states) // len(directions)
     kind = type(directions[0].state)

@@ -16,7 +16,7 @@ from recurra.kernels.loop import RecurrentNoise, Resets
 from recurra.kernels.state import leaves, map_state
 from recurra.shapes import Tensor
 
-__all__ = ["check_input", "choose_backend", "on_cpu", "run_nothing", "tell_what_is_missing", "typed"]
+__all__ = ["check_input", "choose_backend", "on_cpu", "run_nothing", "saves", "tell_what_is_missing", "typed"]
 
 
 S = TypeVar("S", bound=tuple[Any, ...])
@@ -42,6 +42,12 @@ def typed(x: Tensor, dtype: torch.dtype) -> Tensor:
     if not torch.is_autocast_enabled("cpu"):
         raise ValueError(f"The input is of {x.dtype} and the weights are of {dtype}: convert one of them, by x.to() or layer.to().")
     return x.to(dtype)
+
+
+def saves(tensors: Iterable[Tensor | None]) -> bool:
+    """Whether a call keeps what the way back reads. A graph that leaves Python is for inference; trained all the same, it computes that once more."""
+    exporting = torch.compiler.is_exporting()
+    return torch.is_grad_enabled() and not exporting and any(each is not None and each.requires_grad for each in tensors)
 
 
 def on_cpu(lengths: Tensor | None) -> Tensor | None:

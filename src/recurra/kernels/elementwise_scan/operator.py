@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-
-from recurra.kernels.dispatch import check_input, on_cpu, run_nothing, tell_what_is_missing, typed
+from recurra.kernels.dispatch import check_input, on_cpu, run_nothing, saves, tell_what_is_missing, typed
 from recurra.kernels.elementwise_scan.aten import elementwise_scan_aten
 from recurra.kernels.elementwise_scan.custom_op import elementwise_scan
 from recurra.kernels.elementwise_scan.reference import elementwise_scan_reference
@@ -67,9 +65,7 @@ def elementwise_scan_recurrence(
     if chosen == "cpu":
         where, begin = (None, None) if resets is None else resets
         x = typed(x, weights.w_ih.dtype)
-        # A graph that leaves Python is for inference; trained all the same, it computes once more what is not kept.
-        given = (each for each in (x, *weights, state, begin) if each is not None)
-        saving = torch.is_grad_enabled() and not torch.compiler.is_exporting() and any(each.requires_grad for each in given)
+        saving = saves((x, *weights, state, begin))
         output, _, last, _ = elementwise_scan(unit, x, *weights, state, begin, on_cpu(lengths), where, reverse, saving)
         return output, last
     if chosen == "triton":
