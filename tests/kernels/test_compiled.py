@@ -212,6 +212,25 @@ def test_bits_depend_neither_on_the_run_nor_on_the_threads(operation, dtype):
 
 
 @every_operation
+@pytest.mark.parametrize("options", [(), EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize("others", [0, 1, 23], ids=lambda number: f"{number} others")
+def test_rows_that_begin_at_zero(operation, options, others):
+    # A thread whose rows all do leaves the first recurrent product out.
+    call = draw_call(operation, (23, 12, 40, 45), options=options)
+    for each in call.directions:
+        each.state.h[others:] = 0
+    single, threads = call.to(torch.float32), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        found = single.run()
+        torch.set_num_threads(3)
+        assert_equal(single.run(), found)
+    finally:
+        torch.set_num_threads(threads)
+    assert_rounds_like(found, single.run("reference"), call.run("reference"))
+
+
+@every_operation
 def test_bits_do_not_depend_on_what_is_saved_or_asked_for(operation):
     call = draw_call(operation, options=EVERYTHING, dtype=torch.float32)
     expected = call.run()

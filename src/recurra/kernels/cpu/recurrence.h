@@ -58,6 +58,20 @@ void copy_row(T* to, const T* from, int count, int whole) {
   std::memset(to + count, 0, sizeof(T) * (whole - count));
 }
 
+// Whether a step reads nothing but zeros, as the first one mostly does. Its recurrent products are then zero, to the last bit where
+// weights are finite.
+template <class T>
+bool all_zero(const T* numbers, size_t count) {
+  constexpr size_t some = 256;
+  for (size_t begin = 0; begin < count; begin += some) {
+    const size_t end = begin + some < count ? begin + some : count;
+    bool found = false;
+    for (size_t i = begin; i < end; ++i) found |= numbers[i] != T(0);
+    if (found) return false;
+  }
+  return true;
+}
+
 // The weights of one direction as the forward pass reads them.
 template <class T, class Cell>
 struct ForwardWeights {
@@ -305,6 +319,7 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
         step_planes[r] = planes_of(step, r);
         step_output[r] = at<T>(direction.output, plan.row[rank], time_of(direction, plan.length[rank], step));
       }
+      const int depth = step == 0 && all_zero(read, n * static_cast<size_t>(wide)) ? 0 : H;
       for (int panel = 0; panel < size.unit_panels(); ++panel) {
         const T* weight = weights.hidden + size.hidden_panel() * panel;
         for_tiles(n, tile_rows(part_wide), [&](int first, int height) {
@@ -313,7 +328,7 @@ void forward_task(const Call& call, const Task& task, const ForwardWeights<T, Ce
           for (int m = 0; m < height; ++m) from[m] = read + (first + m) * wide;
           for (int start = 0; start < size.panel_wide; start += part_wide) {
             for (int m = 0; m < height; ++m) to[m] = tile.rows[m] + start * W;
-            multiply_tile<T>(from, height, weight + static_cast<ptrdiff_t>(start) * W * H, part_wide, H, nullptr, to);
+            multiply_tile<T>(from, height, weight + static_cast<ptrdiff_t>(start) * W * H, part_wide, depth, nullptr, to);
           }
           for (int m = 0; m < height; ++m) {
             const int r = first + m;

@@ -145,7 +145,12 @@ class RowForward {
   void run_step(int step) {
     const int n = running(plan, task, step);
     T* const* reading = direction.dropout ? &read : old;
-    weights.hidden.multiply(packed + weights.hidden_at(), n, [&](int r) { return state(reading, 0, r); }, [&](int r) { return product_of(r); });
+    bool silent = step == 0;
+    for (int r = 0; silent && r < n; ++r) silent = all_zero(state(reading, 0, r), size.out_wide);
+    if (silent)
+      std::memset(products, 0, sizeof(T) * n * weights.hidden.columns());
+    else
+      weights.hidden.multiply(packed + weights.hidden_at(), n, [&](int r) { return state(reading, 0, r); }, [&](int r) { return product_of(r); });
     Row<T> row{};
     row.units = size.units, row.wide = size.wide, row.out_wide = size.out_wide;
     row.inside = packed + weights.vectors_at(), row.vectors = row.inside + size.wide;
