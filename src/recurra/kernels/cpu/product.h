@@ -226,7 +226,10 @@ void columns_times_panel(const T* group, const T* panel, int depth, int vectors,
     for (int first = 0; first < W; first += height) {
       Vector<T> sum[height][N];
       for (int m = 0; m < height; ++m)
-        for (int n = 0; n < N; ++n) sum[m][n] = Vector<T>{};
+        for (int n = 0; n < N; ++n) {
+          sum[m][n] = Vector<T>{};
+          __builtin_prefetch(c + (first + m) * stride + n * W, 1);
+        }
       for (int k = 0; k < depth; ++k) {
         Vector<T> b[N];
 #pragma GCC unroll 4
