@@ -129,7 +129,8 @@ def run_forward(given: Arguments, *, saving: bool, padded: bool = False) -> tupl
     given = _prepared(given, sizes)
     (batch_size, steps, _), x = given.x.shape, given.x
     directions, widths = len(given.reverse), sizes.fields(given.operation) * len(given.reverse)
-    output = x.new_empty((batch_size, steps, directions * sizes.outputs))
+    output_shape = (batch_size, steps, directions * sizes.outputs)
+    output = room(x.dtype, *output_shape) if saving else x.new_empty(output_shape)
     last = x.new_empty((len(widths), batch_size, sizes.widest))
     width = saved_width(given.operation, sizes.units, x.dtype)
     saved = room(x.dtype, directions, (batch_size * steps if padded else real_steps(given)) if saving else 0, width)
@@ -167,7 +168,7 @@ def run_backward(given: Arguments, output: Tensor, saved: Tensor, d_output: Tens
     narrow = {number: d_last[number, :, :width].contiguous() for number, width in enumerate(widths) if width < sizes.widest}
     d_ends = _planes(d_last, narrow)
     found = Gradients(
-        x.new_empty(x.shape if input_gradient else 0),
+        room(x.dtype, *(x.shape if input_gradient else (0,))),
         [weight.new_empty(weight.shape) for weight in given.weights],
         [state.new_empty(state.shape) for state in given.states],
         [state.new_empty(state.shape) for state in given.reset_states],

@@ -68,13 +68,14 @@ def run_forward(given: Arguments, *, saving: bool) -> tuple[Tensor, Tensor, Tens
     """What came out, and what the way back needs.
 
     Returns:
-        Outputs (B, T, H), states of all steps (the same; empty when they are the outputs), the last state (B, H), and the gates as
+        Outputs (B, T, H), states of all steps (the same; empty when they are the outputs), the last state (B, H), and the activated gates as
         `kept_shape` says (empty if not `saving`).
     """
     given = _prepared(given)
     x, state = given.x, given.state
-    output, last = x.new_empty(*x.shape[:2], state.shape[1]), x.new_empty(state.shape)
-    states = room(x.dtype, *((0,) if UNITS[given.unit].output is None else output.shape))
+    shape, last = (*x.shape[:2], state.shape[1]), x.new_empty(state.shape)
+    output = room(x.dtype, *shape) if saving else x.new_empty(shape)
+    states = room(x.dtype, *((0,) if UNITS[given.unit].output is None else shape))
     kept = room(x.dtype, *(kept_shape(given, x.dtype) if saving else (0,)))
     if is_empty(x):
         return output, states, last.copy_(state), kept
@@ -88,7 +89,7 @@ def run_backward(given: Arguments, states: Tensor, kept: Tensor, d_output: Tenso
     given = _prepared(given)
     x = given.x
     found = Gradients(
-        x.new_empty(x.shape if input_gradient else 0),
+        room(x.dtype, *(x.shape if input_gradient else (0,))),
         *(x.new_empty(0 if each is None else each.shape) for each in (given.w_ih, given.b_ih, given.parameters, given.state, given.begin)),
     )
     if is_empty(x):
