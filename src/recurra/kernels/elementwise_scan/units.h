@@ -1,7 +1,6 @@
 // Units of elementwise scans with everything between the input product and the output: gates, state, output.
 //
-// Equations are those of units.py. The way back gets the gates as their product left them; `keeps_gates` says whether it reads
-// them.
+// Equations are those of units.py. `keeps_gates` says whether the way back reads the gates.
 #pragma once
 
 #include "../linear_scan/cpu.h"
@@ -34,17 +33,18 @@ struct Positive {
 // Gates: update, candidate.
 struct MinGRUUnit {
   static constexpr int gates = 2, parameters = 0;
+  static constexpr Activation activations[gates] = {Activation::sigmoid, Activation::none};
   static constexpr bool keeps_gates = true, has_output = false;
 
   template <class T>
   static RECURRA_INLINE Vector<T> step(const Vector<T>* k, const Vector<T>*, Vector<T> before) {
-    return fma(sigmoid<T>(k[0]), Positive<T>(k[1]).value - before, before);
+    return fma(k[0], Positive<T>(k[1]).value - before, before);
   }
 
   template <class T>
   static RECURRA_INLINE Vector<T> back(const Vector<T>* k, const Vector<T>*, Vector<T> before, Vector<T>, Vector<T> grad,
                                        Vector<T>* dk, Vector<T>*) {
-    const Vector<T> update = sigmoid<T>(k[0]), kept = T(1) - update;
+    const Vector<T> update = k[0], kept = T(1) - update;
     const Positive<T> candidate(k[1]);
     dk[0] = grad * (candidate.value - before) * update * kept;
     dk[1] = grad * update * candidate.slope;
@@ -61,29 +61,27 @@ RECURRA_INLINE Vector<T> blend(Vector<T> forget, Vector<T> before, Vector<T> can
 // Gates: forget, input, candidate.
 struct MinLSTMUnit {
   static constexpr int gates = 3, parameters = 0;
+  static constexpr Activation activations[gates] = {Activation::sigmoid, Activation::sigmoid, Activation::none};
   static constexpr bool keeps_gates = true, has_output = false;
 
-  // f / (f + i) with f = 1 / (1 + p), i = 1 / (1 + q).
   template <class T>
-  static RECURRA_INLINE Vector<T> share(Vector<T> p, Vector<T> q) {
-    return reciprocal((p + T(1)) * reciprocal(q + T(1)) + T(1));
+  static RECURRA_INLINE Vector<T> share(const Vector<T>* k) {
+    return k[0] * reciprocal(k[0] + k[1]);
   }
 
   template <class T>
   static RECURRA_INLINE Vector<T> step(const Vector<T>* k, const Vector<T>*, Vector<T> before) {
-    const Vector<T> forget = share<T>(exponential<T>(-k[0]), exponential<T>(-k[1]));
-    return blend<T>(forget, before, Positive<T>(k[2]).value);
+    return blend<T>(share<T>(k), before, Positive<T>(k[2]).value);
   }
 
   template <class T>
   static RECURRA_INLINE Vector<T> back(const Vector<T>* k, const Vector<T>*, Vector<T> before, Vector<T>, Vector<T> grad,
                                        Vector<T>* dk, Vector<T>*) {
-    const Vector<T> p = exponential<T>(-k[0]), q = exponential<T>(-k[1]);
-    const Vector<T> forget = share<T>(p, q), let_in = T(1) - forget;
+    const Vector<T> forget = share<T>(k), let_in = T(1) - forget;
     const Positive<T> candidate(k[2]);
     const Vector<T> common = grad * (before - candidate.value) * forget * let_in;
-    dk[0] = common * (p * reciprocal(p + T(1)));
-    dk[1] = -common * (q * reciprocal(q + T(1)));
+    dk[0] = common * (T(1) - k[0]);
+    dk[1] = -common * (T(1) - k[1]);
     dk[2] = grad * let_in * candidate.slope;
     return grad * forget;
   }
@@ -92,21 +90,22 @@ struct MinLSTMUnit {
 // Gates: candidate, forget, reset, highway. The state is c.
 struct SRUUnit {
   static constexpr int gates = 4, parameters = 0;
+  static constexpr Activation activations[gates] = {Activation::none, Activation::sigmoid, Activation::sigmoid, Activation::none};
   static constexpr bool keeps_gates = true, has_output = true;
 
   template <class T>
   static RECURRA_INLINE Vector<T> step(const Vector<T>* k, const Vector<T>*, Vector<T> before) {
-    return blend<T>(sigmoid<T>(k[1]), before, k[0]);
+    return blend<T>(k[1], before, k[0]);
   }
 
   template <class T>
   static RECURRA_INLINE Vector<T> put_out(const Vector<T>* k, Vector<T> state) {
-    return fma(sigmoid<T>(k[2]), hyperbolic_tangent<T>(state) - k[3], k[3]);
+    return fma(k[2], hyperbolic_tangent<T>(state) - k[3], k[3]);
   }
 
   template <class T>
   static RECURRA_INLINE Vector<T> put_out_back(const Vector<T>* k, Vector<T> state, Vector<T> grad, Vector<T>* dk) {
-    const Vector<T> reset = sigmoid<T>(k[2]), highway = T(1) - reset, read = hyperbolic_tangent<T>(state);
+    const Vector<T> reset = k[2], highway = T(1) - reset, read = hyperbolic_tangent<T>(state);
     dk[2] = grad * (read - k[3]) * reset * highway;
     dk[3] = grad * highway;
     return grad * reset * (T(1) - read * read);
@@ -115,7 +114,7 @@ struct SRUUnit {
   template <class T>
   static RECURRA_INLINE Vector<T> back(const Vector<T>* k, const Vector<T>*, Vector<T> before, Vector<T>, Vector<T> grad,
                                        Vector<T>* dk, Vector<T>*) {
-    const Vector<T> forget = sigmoid<T>(k[1]), let_in = T(1) - forget;
+    const Vector<T> forget = k[1], let_in = T(1) - forget;
     dk[0] = grad * let_in;
     dk[1] = grad * (before - k[0]) * forget * let_in;
     return grad * forget;
@@ -125,29 +124,29 @@ struct SRUUnit {
 // Gates: candidate, forget, output. The state is c.
 struct QRNNUnit {
   static constexpr int gates = 3, parameters = 0;
+  static constexpr Activation activations[gates] = {Activation::tanh, Activation::sigmoid, Activation::sigmoid};
   static constexpr bool keeps_gates = true, has_output = true;
 
   template <class T>
   static RECURRA_INLINE Vector<T> step(const Vector<T>* k, const Vector<T>*, Vector<T> before) {
-    return blend<T>(sigmoid<T>(k[1]), before, hyperbolic_tangent<T>(k[0]));
+    return blend<T>(k[1], before, k[0]);
   }
 
   template <class T>
   static RECURRA_INLINE Vector<T> put_out(const Vector<T>* k, Vector<T> state) {
-    return sigmoid<T>(k[2]) * state;
+    return k[2] * state;
   }
 
   template <class T>
   static RECURRA_INLINE Vector<T> put_out_back(const Vector<T>* k, Vector<T> state, Vector<T> grad, Vector<T>* dk) {
-    const Vector<T> open = sigmoid<T>(k[2]);
-    dk[2] = grad * state * open * (T(1) - open);
-    return grad * open;
+    dk[2] = grad * state * k[2] * (T(1) - k[2]);
+    return grad * k[2];
   }
 
   template <class T>
   static RECURRA_INLINE Vector<T> back(const Vector<T>* k, const Vector<T>*, Vector<T> before, Vector<T>, Vector<T> grad,
                                        Vector<T>* dk, Vector<T>*) {
-    const Vector<T> forget = sigmoid<T>(k[1]), let_in = T(1) - forget, candidate = hyperbolic_tangent<T>(k[0]);
+    const Vector<T> candidate = k[0], forget = k[1], let_in = T(1) - forget;
     dk[0] = grad * let_in * (T(1) - candidate * candidate);
     dk[1] = grad * (before - candidate) * forget * let_in;
     return grad * forget;
@@ -157,6 +156,7 @@ struct QRNNUnit {
 // Gates: recurrence, input, candidate. Parameter: the logarithm of a where the recurrence gate is open.
 struct RGLRUUnit {
   static constexpr int gates = 3, parameters = 1;
+  static constexpr Activation activations[gates] = {Activation::sigmoid, Activation::sigmoid, Activation::none};
   static constexpr bool keeps_gates = true, has_output = false;
 
   template <class T>
@@ -175,14 +175,14 @@ struct RGLRUUnit {
 
   template <class T>
   static RECURRA_INLINE Vector<T> step(const Vector<T>* k, const Vector<T>* p, Vector<T> before) {
-    const Decay<T> decay(p[0] * sigmoid<T>(k[0]));
-    return fma(decay.a, before, decay.fed * (sigmoid<T>(k[1]) * k[2]));
+    const Decay<T> decay(p[0] * k[0]);
+    return fma(decay.a, before, decay.fed * (k[1] * k[2]));
   }
 
   template <class T>
   static RECURRA_INLINE Vector<T> back(const Vector<T>* k, const Vector<T>* p, Vector<T> before, Vector<T>, Vector<T> grad,
                                        Vector<T>* dk, Vector<T>* dp) {
-    const Vector<T> recurrence = sigmoid<T>(k[0]), input = sigmoid<T>(k[1]);
+    const Vector<T> recurrence = k[0], input = k[1];
     const Decay<T> decay(p[0] * recurrence);
     const Vector<T> by_log = grad * fma(before, decay.a, input * k[2] * decay.slope);
     dp[0] = by_log * recurrence;
@@ -198,6 +198,7 @@ struct RGLRUUnit {
 template <bool Relu>
 struct IndRNNUnit {
   static constexpr int gates = 1, parameters = 1;
+  static constexpr Activation activations[gates] = {Activation::none};
   static constexpr bool keeps_gates = false, has_output = false;
 
   template <class T>

@@ -29,7 +29,7 @@ struct ScanCall {
   int64_t x_row, x_step;
   const void* weight;      // (products * H, F)
   const void* bias;        // (products * H)
-  void* kept;              // (B, T, products * padded H) the gates for the way back; null when nobody goes it
+  void* kept;              // (B, T, products * padded H) the activated gates for the way back; null when nobody goes it
 
   // Backward only; states are read.
   const void* grad_output;

@@ -3,12 +3,14 @@
 //
 // A unit is a struct of
 //   gates           numbers read a step and element
+//   activations     what is made of each of them first; the functions below are given what came out
 //   parameters      numbers an element that all steps share
 //   has_output      whether what is put out differs from the state
 //   step(k, p, before) -> state
 //   back(k, p, before, after, gradient of the state, dk, dp) -> gradient of the state before
 //   put_out(k, state) -> output
 //   put_out_back(k, state, gradient of the output, dk) -> gradient of the state
+// where dk are gradients of the gates before activation.
 //
 // No element depends on another, so rows and columns may be divided over threads in any way without changing a bit.
 #pragma once
@@ -21,8 +23,11 @@ namespace RECURRA_ISA {
 
 using recurra::ScanCall;
 
+enum class Activation { none, sigmoid, tanh };
+
 struct LinearUnit {
   static constexpr int gates = 2, parameters = 0;
+  static constexpr Activation activations[gates] = {Activation::none, Activation::none};
   static constexpr bool has_output = false;
 
   template <class T>
@@ -96,6 +101,15 @@ struct ScanTask {
     for_vectors([&](int64_t j, int count) { store(to + j, load(to + j, count) + load(from + j, count), count); });
   }
 
+  // A gate, activated, and left so for the way back where gates are kept.
+  RECURRA_INLINE Vector<T> activate(Activation activation, T* gate, int count) const {
+    const Vector<T> x = load(gate, count);
+    if (activation == Activation::none) return x;
+    const Vector<T> y = activation == Activation::sigmoid ? sigmoid<T>(x) : hyperbolic_tangent<T>(x);
+    if (call.kept) store(gate, y, count);
+    return y;
+  }
+
   // Steps n0 to n1, whose gates begin at `gates`.
   void forward(int64_t n0, int64_t n1, const RowGates& gates) const {
     const T* parameters = static_cast<const T*>(call.parameters);
@@ -105,7 +119,8 @@ struct ScanTask {
       T* output = Unit::has_output ? of_step(call.output, n) : nullptr;
       for_vectors([&](int64_t j, int count) {
         Vector<T> k[Unit::gates], p[Unit::parameters + 1];
-        for (int g = 0; g < Unit::gates; ++g) k[g] = load(gates.data[g] + (n - n0) * gates.step[g] + j, count);
+#pragma GCC unroll 4
+        for (int g = 0; g < Unit::gates; ++g) k[g] = activate(Unit::activations[g], gates.data[g] + (n - n0) * gates.step[g] + j, count);
         for (int i = 0; i < Unit::parameters; ++i) p[i] = load(parameters + i * call.columns + j, count);
         const Vector<T> state = Unit::template step<T>(k, p, old ? load(old + j, count) : Vector<T>{});
         store(to + j, state, count);
