@@ -3,9 +3,9 @@
 Two measures of what is kept, as each has a blind spot. *Process*: how much resident memory a forward pass leaves behind while
 its output is held; it sees what a kernel holds, and misses what finds room in memory that was free and resident. *Saved*:
 bytes of the tensors that pass through `torch.autograd.graph.saved_tensors_hooks`, each storage once, without the input and the
-weights; it is exact, blind to what a kernel holds on its own, and counts room that was never touched. Targets compare the first
-of ours, which takes a few large blocks, with the larger of the other's two. *Peak* is the most resident memory of a whole
-training step, over that before it.
+weights; it is exact, blind to what a kernel holds on its own, and counts room that was never touched. Ours lies in blocks that are
+kept between calls, so that the first measure sees little of it. Targets compare the larger of the two, of each side. *Peak* is the
+most resident memory of a whole training step, over that before it.
 
 Each measurement has a process of its own, whose blocks from 4 KiB on come from the system and go back to it at once (torch keeps
 blocks of a few KiB a step, and what the step before left free would hide them), and is taken at the second training step: what
@@ -87,7 +87,7 @@ def run_memory(options: Options, report: Report) -> None:
     targets = [
         Target(
             "bytes kept for backward, times of torch's",
-            [mine.process / max(other.process, other.saved, 1) for _, mine, other in kept],
+            [max(mine.process, mine.saved) / max(other.process, other.saved, 1) for _, mine, other in kept],
             least=1.0 + PAGES,
             at_most=True,
         ),
