@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import recurra
 from jobs import SMALL, csv, rows
 from recurra.cells import GRUCell, SLSTMCell
 from recurra.cli import main
+from recurra.cli.doctor import EXTRAS
 from recurra.config import Settings
 from recurra.testing import selftest
 
@@ -313,6 +315,21 @@ def test_doctor_tells_the_installation(run: Any) -> None:
     assert {"recurra", "python", "torch", "threads", "cuda", "backends", "cache", "lightning", "jieba", "mlflow"} <= facts.keys()
     assert facts["recurra"] == recurra.__version__
     assert all(isinstance(value, (str, int, bool)) for value in facts.values())
+
+
+def test_doctor_tells_every_optional_package() -> None:
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    packages = [package for extra in ("demo", "chinese", "search", "triton", "ets", "wandb", "mlflow") for package in extras[extra]]
+    names = {re.split(r"[>=]", package)[0].replace("chatterbot-corpus", "chatterbot_corpus") for package in packages}
+    assert set(EXTRAS) == names
+    assert set(extras) == {"demo", "chinese", "search", "triton", "ets", "wandb", "mlflow", "benchmark", "docs", "test", "develop"}
+
+
+def test_doctor_cuts_nothing_off(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 30) / "end"
+    monkeypatch.setenv("RECURRA_CACHE", str(folder))
+    out, _ = run("doctor")
+    assert str(folder) in re.sub(r"\s", "", out)
 
 
 def test_doctor_tests_the_kernels(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

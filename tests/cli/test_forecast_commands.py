@@ -11,6 +11,11 @@ import pytest
 
 import recurra
 from recurra.cli import main
+from recurra.cli.backtest import _print
+from recurra.config import Settings
+from recurra.data.roles import Roles
+from recurra.model.forecast.card import forecast_card
+from recurra.training.forecast.folds import Backtest
 
 QUICK = [f"--set={each}" for each in (
     "forecast.input_length=12", "forecast.segment=4", "encoder.hidden_size=6", "training.epochs=1", "training.device=cpu",
@@ -155,3 +160,22 @@ def test_what_was_met_is_told_beside_the_forecast(folder: Path, tmp_path: Path, 
     assert "note: 1 rows could not be used and were left out" in shown.err
     assert "note: 1 of 1 series were not there in training, and are read on a scale of their own: Bergen" in shown.err
     assert shown.out.count("Bergen") == 7
+
+
+def test_the_titles_of_a_backtest_are_whole_on_eighty_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    metrics = {"mase": 0.483, "mae": 20.28, "rmse": 30.43, "coverage_90": 0.857}
+    baselines = dict.fromkeys(("naive", "seasonal_naive", "drift", "linear", "ets"), metrics)
+    _print(Backtest([], "each", 28, "mase", metrics, baselines))
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert {"Naive", "Seasonal", "naive", "Drift", "Linear", "ETS", "RMSE", "inside"} <= set(shown.split())
+
+
+def test_the_card_has_baselines_only_where_they_were_measured() -> None:
+    measured = {"mase": 0.5, "mse": 4.0}
+    run = {"metrics": {"validation": measured, "test": measured}, "baselines": {"naive": {"test": {"mase": 1.25, "mse": 9.0}}}}
+    lines = forecast_card(Settings(), Roles("day", (), ("units",)), run).splitlines()
+    assert lines[lines.index("| validation | model |") + 1 :][:3] == ["| --- | --- |", "| mase | 0.5000 |", "| mse | 4.0000 |"]
+    assert lines[lines.index("| test | model | naive |") + 1 :][:2] == ["| --- | --- | --- |", "| mase | 0.5000 | 1.2500 |"]
+    assert any("`mase` has no unit" in line for line in lines)

@@ -65,6 +65,25 @@ def test_a_stack_trains_without_the_compiled_kernels(cell, path):
     assert ran.stderr == f"Recurrences run on PyTorch's own operations, slower: {missing}.\n"
 
 
+def test_a_missing_file_is_not_taken_for_a_circular_import():
+    """As after an installation without a compiler: the finders look for the extension and do not find it."""
+    code = """
+import sys
+from importlib.machinery import FileFinder, SourceFileLoader
+from pathlib import Path
+import recurra
+kernels = str(Path(recurra.__file__).parent / "kernels")
+without_extensions = FileFinder.path_hook((SourceFileLoader, [".py"]))
+sys.path_hooks.insert(0, lambda path: without_extensions(path) if path.startswith(kernels) else (_ for _ in ()).throw(ImportError()))
+sys.path_importer_cache.clear()
+from recurra.kernels.compiled import UNAVAILABLE
+print(UNAVAILABLE)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "(No module named 'recurra.kernels._cpu')" in ran.stdout
+    assert "circular" not in ran.stdout
+
+
 def test_the_line_comes_once_and_only_where_kernels_are_missing(monkeypatch, caplog):
     caplog.set_level(logging.WARNING, logger="recurra")
     monkeypatch.setattr(dispatch, "UNAVAILABLE", None)

@@ -91,12 +91,12 @@ def _print(found: Backtest) -> None:
     rows = found.table()
     main = found.metric
     coverage = next((name for name in found.metrics if name.startswith("coverage_") and name.count("_") == 1), None)
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # one blank between columns: five baselines fit on 80
     table.add_column("fold", no_wrap=True)
     table.add_column("from", no_wrap=True)
     titles = [f"model {metric(main).label}", *(baseline(name).label for name in found.baselines), "MAE", "RMSE"]
     for title in [*titles, *([f"inside {coverage.partition('_')[2]}%"] if coverage else [])]:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", min_width=max(map(len, title.split())))  # titles break at blanks only
     names = [main, *(f"{main}_{name}" for name in found.baselines), "mae", "rmse"]
     together = [
         found.metrics.get(main),

@@ -17,6 +17,9 @@ __all__ = ["doctor", "examine"]
 EXTRAS = {
     "chatterbot_corpus": "the `languages` and `chatterbot` tables",
     "jieba": "Chinese words (text.tokenizer=jieba)",
+    "usearch": "approximate search among very many items",
+    "statsmodels": "the ETS baseline beside forecasts",
+    "triton": "kernels for a GPU",
     "wandb": "Weights & Biases logs",
     "mlflow": "MLflow logs",
 }
@@ -74,6 +77,8 @@ def _print(facts: Mapping[str, str | int | bool], findings: Sequence[Finding]) -
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # a path has no blank to break at, and is of no use with its end cut off
     for name, value in facts.items():
         table.add_row(name, str(value))
     console = Console()

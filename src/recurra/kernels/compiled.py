@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 import torch  # before the extension, whose threads are then torch's own
@@ -15,8 +17,10 @@ from torch.nn.functional import pad
 from recurra.kernels.signatures import SIGNATURES, Signature, Sizes
 from recurra.shapes import Tensor
 
+_cpu: ModuleType | None
 try:
-    from recurra.kernels import _cpu  # type: ignore[attr-defined]
+    # Not `from recurra.kernels import`, whose error suspects a circular import where the file is simply not there.
+    _cpu = import_module("recurra.kernels._cpu")
 except ImportError as error:
     _cpu = None
     UNAVAILABLE: str | None = (

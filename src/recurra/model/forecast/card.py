@@ -36,16 +36,20 @@ def forecast_card(settings: Settings, roles: Roles, run: Mapping[str, Any]) -> s
 
 def _compared(run: Mapping[str, Any]) -> list[str]:
     """A table of figures a part, the baselines beside the model."""
-    baselines = run.get("baselines", {})
     lines = []
     for part, metrics in run.get("metrics", {}).items():
-        lines += [f"| {part} | model | {' | '.join(baselines)} |", "| --- |" + " --- |" * (1 + len(baselines))]
+        baselines = {name: measured[part] for name, measured in run.get("baselines", {}).items() if part in measured}
+        lines += [f"| {' | '.join([part, 'model', *baselines])} |", "| --- |" + " --- |" * (1 + len(baselines))]
         for name in SHOWN:
             if name in metrics:
-                others = [baseline.get(part, {}).get(name) for baseline in baselines.values()]
+                others = [measured.get(name) for measured in baselines.values()]
                 values = [f"{value:.4f}" if isinstance(value, (int, float)) else "" for value in (metrics[name], *others)]
                 lines.append(f"| {name} | {' | '.join(values)} |")
         lines.append("")
     if lines:
-        lines += ["`standard_` metrics are on the scale of each column's deviation in training; the others are in the user's unit.", ""]
+        lines += [
+            "`standard_` metrics are on the scale of each column's deviation in training; `mase` has no unit, `coverage_` is a share;",
+            "the others are in the target's unit, `mse` in its square.",
+            "",
+        ]
     return lines
