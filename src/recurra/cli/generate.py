@@ -36,7 +36,7 @@ def generate(
     most
         Tokens at most.
     temperature
-        Below 1 bolder, above 1 wilder; 0 takes the most probable token.
+        Below 1 safer, above 1 wilder; 0 takes the most probable token.
     top_k
         Only the most probable so many tokens can come; 0 for all.
     top_p

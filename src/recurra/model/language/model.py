@@ -71,7 +71,7 @@ class LanguageModel(TrainedModel):
         Args:
             prompt: the text that comes before.
             most: tokens at most; a model of a stream has no end of its own.
-            temperature: below 1 bolder, above 1 wilder; 0 takes the most probable token.
+            temperature: below 1 safer, above 1 wilder; 0 takes the most probable token.
             top_k: only the most probable so many tokens can come; 0 for all.
             top_p: only the most probable that together reach this probability.
             min_p: only those at least this share as probable as the most probable one.

@@ -21,7 +21,7 @@ from recurra.training.timings import Timings
 
 __all__ = ["MeasuredText", "fill_run", "measure", "language_report"]
 
-SAMPLES = (("drawn as they come", 1.0, 1.0), ("bolder: temperature 0.7", 0.7, 1.0), ("the most probable nine tenths: top-p 0.9", 1.0, 0.9))
+SAMPLES = (("drawn as they come", 1.0, 1.0), ("safer: temperature 0.7", 0.7, 1.0), ("the most probable nine tenths: top-p 0.9", 1.0, 0.9))
 """How texts of the report are drawn: in words, temperature, top-p."""
 SAMPLE_TOKENS = {"character": 400}
 FEW = 80
