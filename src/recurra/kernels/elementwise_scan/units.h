@@ -64,6 +64,7 @@ struct MinLSTMUnit {
   static constexpr Activation activations[gates] = {Activation::sigmoid, Activation::sigmoid, Activation::none};
   static constexpr bool keeps_gates = true, has_output = false;
 
+  // f / (f + i).
   template <class T>
   static RECURRA_INLINE Vector<T> share(const Vector<T>* k) {
     return k[0] * reciprocal(k[0] + k[1]);
