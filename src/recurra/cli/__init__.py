@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
 from cyclopts import App
 
+from recurra.cli.output import drop_output
 from recurra.errors import RecurraError, TrainingInterrupted
 
 __all__ = ["app", "main"]
@@ -65,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        # What is still buffered goes nowhere: the end of the process would fail on it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         place = "Standard output" if error.filename is None else repr(error.filename)
         print(f"error: {place} cannot be written: {error.strerror}. Free some space.", file=sys.stderr)  # noqa: T201
         sys.exit(1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from recurra.model.model import Prediction
 
-__all__ = ["digits_of", "make_place", "while_read", "write_predictions"]
+__all__ = ["digits_of", "drop_output", "make_place", "while_read", "write_predictions"]
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 LINES = {".jsonl", ".ndjson"}
@@ -72,6 +72,8 @@ def write_predictions(parts: Iterable[Prediction], output: Path | None, *, as_js
                     header = False
     except OSError as error:
         place = "standard output" if output is None else repr(str(output))
+        if output is None:
+            drop_output()
         raise DataError(
             f"The predictions cannot be written to {place}: {error.strerror or error}. Free some space or choose another file."
         ) from error
@@ -100,8 +102,12 @@ def while_read() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
+
+
+def drop_output() -> None:
+    """Let what is still buffered for standard output go nowhere: the end of the process would fail on it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def beside(inputs: pl.DataFrame, outputs: pl.DataFrame) -> pl.DataFrame:
