@@ -21,7 +21,6 @@ from jobs import ENVIRONMENT, SMALL, csv, rows, train
 from recurra.data.loader import Loader
 from recurra.errors import EmptyData, OutputExists, SettingsError, TrainingInterrupted
 from recurra.model.load import load
-from recurra.training.output import claim_output
 from recurra.training.train import plan
 
 pytestmark = pytest.mark.usefixtures("quiet_report")
@@ -416,21 +415,3 @@ def test_training_and_loading_leave_the_callers_random_numbers_alone(tmp_path: P
 def test_several_processes_need_an_output_folder() -> None:
     with pytest.raises(SettingsError, match="name it"):
         train(rows(40), settings={**INPUTS, "training.devices": 2})
-
-
-def test_one_training_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
-    output = tmp_path / "runs" / "model"
-    with claim_output(output):
-        for options in ({}, {"resume": True}, {"overwrite": True}):
-            with pytest.raises(
-                OutputExists, match=r"Another training is at work .*runs/model.*: wait until it ends, or choose another one"
-            ):
-                train(rows(24), output=output, **options)
-    train(rows(24), output=output)
-    assert recurra.load(output).run["data"]["rows"]["train"] == 20
-
-
-def test_nothing_is_left_of_a_training_that_never_began(tmp_path: Path) -> None:
-    with pytest.raises(recurra.RecurraError, match="lable"):
-        train(rows(24), "lable", output=tmp_path / "runs" / "model")
-    assert not (tmp_path / "runs").exists()

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-
-if sys.platform != "win32":
-    import fcntl
 
 from recurra.errors import DataError, OutputExists
 from recurra.model.folder import holds_model, write_file
 from recurra.training.checkpoints import last_path
 
-__all__ = ["WORK", "check_output", "claim_output", "keep_plan", "open_output"]
+__all__ = ["WORK", "check_output", "keep_plan", "open_output"]
 
 WORK = "training"
 """Folder inside the output where checkpoints and logs live."""
@@ -29,60 +21,6 @@ RESULTS = ("model.json", "weights.safetensors", "run.json", "README.md", "report
 """Files of a model folder, the one that makes it complete first."""
 
 
-@contextmanager
-def claim_output(folder: Path) -> Iterator[None]:
-    """The folder for this process alone, made if need be; it goes again when nothing was put into it.
-
-    The claim is a lock on the open folder: it leaves no file behind, and ends with the process however that ends.
-
-    Raises:
-        OutputExists: another process works in it, or a file stands in the way.
-        DataError: the folder cannot be made.
-    """
-    missing = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
-    nearest = missing[-1].parent if missing else folder
-    if not nearest.is_dir():
-        raise OutputExists(f"The output folder {str(folder)!r} cannot be made: {str(nearest)!r} is a file. Choose another one.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_made(folder, error) from error
-    try:
-        with _lock(folder):
-            yield
-    finally:
-        with suppress(OSError):  # it is not empty
-            for path in missing:
-                path.rmdir()
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    if sys.platform == "win32":  # which has no locks of folders: two trainings in one are not noticed
-        yield
-        return
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise _not_made(folder, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:  # else the file system has no locks
-            os.close(descriptor)
-            raise OutputExists(
-                f"Another training is at work in the output folder {str(folder)!r}: wait until it ends, or choose another one."
-            ) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _not_made(folder: Path, error: OSError) -> DataError:
-    return DataError(f"The output folder {str(folder)!r} cannot be made: {error.strerror or error}. Choose another one.")
-
-
 def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Whether the output folder may be used, before any work is done.
 
@@ -90,6 +28,9 @@ def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
         OutputExists: it holds something, and neither `resume` nor `overwrite` is set.
     """
     name = repr(str(folder))
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise OutputExists(f"The output folder {name} cannot be made: {str(nearest)!r} is a file. Choose another one.")
     complete, started = holds_model(folder), last_path(folder / WORK).is_file()
     if resume and complete:
         raise OutputExists(f"{name} holds a complete model: there is nothing to go on with. Use --overwrite to train anew.")
@@ -118,7 +59,7 @@ def open_output(folder: Path, *, resume: bool) -> None:
             shutil.rmtree(folder / WORK, ignore_errors=True)
         (folder / WORK).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _not_made(folder, error) from error
+        raise DataError(f"The output folder {str(folder)!r} cannot be made: {error.strerror or error}. Choose another one.") from error
 
 
 def keep_plan(folder: Path, fingerprint: str, *, resume: bool) -> None:

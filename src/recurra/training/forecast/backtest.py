@@ -42,7 +42,7 @@ from recurra.training.forecast.prepare import Prepared, part_bounds
 from recurra.training.forecast.report import main_metric, shown_windows, time_text
 from recurra.training.forecast.results import Measured, fit_on, measure_on
 from recurra.training.job import Show
-from recurra.training.output import WORK, claim_output
+from recurra.training.output import WORK
 
 __all__ = ["Backtest", "Fold", "Refit", "backtest"]
 
@@ -88,17 +88,10 @@ def backtest(
     forecaster = model if isinstance(model, Forecaster) else _loaded(model)
     length = forecaster.horizon if fold_length is None else fold_length
     work = _Work(forecaster, data, folds=folds, fold_length=length, refit=refit, on_error=on_error, show=show)
-    if output is None:
-        return _all_folds(work, None)
-    with claim_output(Path(output)):
-        return _all_folds(work, _opened(Path(output), work.key(), resume=resume, overwrite=overwrite))
-
-
-def _all_folds(work: _Work, folder: Path | None) -> Backtest:
-    """Fold by fold; those that are in the output folder already are not computed again."""
+    folder = None if output is None else _opened(Path(output), work.key(), resume=resume, overwrite=overwrite)
     found: list[Fold] = []
     shown: list[ForecastWindow] = []
-    for number in range(work.folds):
+    for number in range(folds):
         path = None if folder is None else folder / FOLDS / f"{number + 1}.npz"
         fold = kept_fold(path) if path is not None and path.is_file() else None
         if fold is None:
