@@ -102,7 +102,7 @@ class Job(ABC, Generic[Prepared, Network]):
     def _prepare(self) -> Prepared:
         require_loggers(self.settings.logging)
         if self.settings.training.monitor != "auto":
-            choose_metric(self.settings.training.monitor)
+            choose_metric(self.settings.training.monitor, task=self.settings.head.task)
         return self.prepare()
 
     @abstractmethod
