@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from recurra.config import Settings, load_settings, parse_assignment
+from recurra.config import Settings, TrainingSettings, load_settings, parse_assignment
 from recurra.config.reading import _AS_WRITTEN
 from recurra.errors import SettingsError
 
@@ -20,6 +20,11 @@ def test_later_sources_replace_earlier_ones_key_by_key(tmp_path: Path) -> None:
     settings = load_settings(file, {"encoder.hidden_size": 64}, {"training": {"epochs": 2}}, None)
     assert (settings.encoder.cell, settings.encoder.hidden_size, settings.training.epochs) == ("gru", 64, 2)
     assert settings.encoder.layers == Settings().encoder.layers
+
+
+def test_a_group_is_a_source_of_what_is_set_in_it() -> None:
+    settings = load_settings({"training.epochs": 3}, {"training": TrainingSettings(patience=1)})
+    assert (settings.training.epochs, settings.training.patience) == (3, 1)
 
 
 def test_settings_are_their_own_source() -> None:
@@ -51,6 +56,15 @@ def test_settings_are_their_own_source() -> None:
             "^optimizer.learning_rate: Input should be greater than 0, or input should be 'auto' (given: 0).$",
         ),
         ({"head.class_weights": {"spam": "x"}}, "^head.class_weights.spam: Input should be a valid number"),
+        ({"training.epochs": True}, "^training.epochs: Input should be a number (given: true)"),
+        ({"optimizer.learning_rate": True}, "^optimizer.learning_rate: Input should be a number (given: true)"),
+        ({"training.epochs": 3, "training": {"epochs": 4}}, "'training.epochs' is given twice"),
+        ({"target": ["a", "b"], "data": 5}, "^data is a group of settings, as in data.types=...; it has no value of its own (given: 5)"),
+        *(
+            ({group: value}, f"^{group} is a group of settings, as in {group}.")
+            for group in ("head", "transfer", "answer", "training")
+            for value in (5, "abc", [1], None)
+        ),
     ],
 )
 def test_wrong_settings_are_refused_with_advice(given: dict[str, object], message: str) -> None:

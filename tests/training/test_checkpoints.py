@@ -23,6 +23,17 @@ def test_round_trip(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["one.pt"]
 
 
+def test_a_changed_bit_is_noticed(tmp_path):
+    """torch does not look at the checksums that it writes: the run would go on with other weights."""
+    path, weights = tmp_path / "one.pt", torch.randn(1000)
+    write_checkpoint(path, {"weights": weights})
+    content = bytearray(path.read_bytes())
+    content[content.find(weights[500:502].numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelFolderError, match="is damaged"):
+        read_checkpoint(path)
+
+
 @contextmanager
 def small_disk():
     """Files of checkpoints may not grow over 20,000 bytes: the write fails in the middle, as on a full disk.

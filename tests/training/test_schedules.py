@@ -67,3 +67,11 @@ def test_plateau_divides_by_ten_when_the_metric_stalls():
     other = Schedule(schedule.settings, learning_rate=1.0, steps=10)
     other.load_state_dict(schedule.state_dict())
     assert other.factor(5) == schedule.factor(5)
+
+
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "one_cycle", "slanted_triangular"])
+def test_a_metric_that_stalls_in_a_long_warm_up_changes_plateau_alone(name):
+    schedule = Schedule(ScheduleSettings(name=name, patience=1, warmup=0.5), learning_rate=1.0, steps=20)
+    before = [schedule.factor(step) for step in range(20)]
+    schedule.end_epoch(improved=False)
+    assert [schedule.factor(step) for step in range(20)] == before

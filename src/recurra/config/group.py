@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 __all__ = ["AS_SAVED", "ColumnType", "Group", "Positive", "Probability", "Share", "Text", "was_saved"]
 
@@ -37,3 +37,18 @@ class Group(BaseModel):
     """Settings that belong together: frozen, no others are allowed, and all numbers are finite, as JSON has no others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python's True is a 1, and pydantic's too: `epochs: yes`, meant for something else, would train one epoch."""
+        kinds = _kinds(cls.model_fields[info.field_name].annotation) if info.field_name else set()
+        if isinstance(value, bool) and kinds & {int, float} and not kinds & {bool, str}:
+            raise ValueError(f"Input should be a number (given: {str(value).lower()})")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an annotation allows."""
+    parts = get_args(annotation)
+    return {annotation}.union(*map(_kinds, parts))

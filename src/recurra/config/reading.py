@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -102,7 +102,9 @@ def load_settings(*sources: str | Path | Mapping[str, Any] | Settings | None) ->
             given = source
         else:
             raise SettingsError(f"Settings are a dictionary, a `Settings` or the path of a YAML file, not {source!r}.")
-        _merge(merged, _nested(given))
+        nested = _nested(given)
+        _check_groups(nested)
+        _merge(merged, nested)
     merged = settle_targets(merged)
     task = task_of(merged)
     _refuse_unused(merged, task)
@@ -222,12 +224,38 @@ def _keep_text(node: yaml.Node | None, path: str, seen: set[int]) -> None:
 
 
 def _nested(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys at the top level become nested dictionaries."""
+    """Dotted keys at the top level become nested dictionaries, and groups what is set in them.
+
+    Raises:
+        SettingsError: a setting is there in both ways.
+    """
     nested: dict[str, Any] = {}
     for key, value in source.items():
         group, dot, rest = str(key).partition(".")
-        _merge(nested, {group: _nested({rest: value})} if dot else {group: value})
+        plain = value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
+        given = {group: _nested({rest: plain})} if dot else {group: plain}
+        for name in _twice(nested, given):
+            raise SettingsError(f"{name!r} is given twice, in its group and by its dotted name: keep one.")
+        _merge(nested, given)
     return nested
+
+
+def _twice(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """What both give a value."""
+    for key in first.keys() & second.keys():
+        if isinstance(first[key], Mapping) and isinstance(second[key], Mapping):
+            yield from _twice(first[key], second[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _check_groups(given: Mapping[str, Any]) -> None:
+    """Refuse what stands in the place of a group and is none; the task is looked for in the groups before all is validated."""
+    for name, fields in _groups().items():
+        if name in given and not isinstance(given[name], Mapping):
+            first = next(iter(fields))
+            value = json.dumps(given[name], default=str)
+            raise SettingsError(f"{name} is a group of settings, as in {name}.{first}=...; it has no value of its own (given: {value}).")
 
 
 def _merge(into: dict[str, Any], other: Mapping[str, Any], path: tuple[str, ...] = ()) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -110,11 +112,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise ModelFolderError(f"There is nothing to resume: {str(path)!r} does not exist. Start without --resume.")
     try:
+        _check_sums(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, BadZipFile, zlib.error, pickle.UnpicklingError) as error:
         raise ModelFolderError(
             f"The checkpoint {str(path)!r} is damaged and cannot be read ({type(error).__name__}). Start again without --resume."
         ) from error
     if not isinstance(state, dict):
         raise ModelFolderError(f"{str(path)!r} is not a checkpoint: it holds a {type(state).__name__}.")
     return state
+
+
+def _check_sums(path: Path) -> None:
+    """Compare a file with the checksums in it, which torch writes and does not look at.
+
+    Raises:
+        BadZipFile: they do not fit.
+    """
+    with ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise BadZipFile(damaged)

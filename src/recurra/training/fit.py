@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import nn
 
 from recurra.config import Settings
-from recurra.errors import SettingsError
+from recurra.errors import ModelFolderError, SettingsError
 from recurra.training.batches import BatchLoader, TrainingBatches
 from recurra.training.checkpoints import best_path, last_path, read_checkpoint
 from recurra.training.devices import choose_device
@@ -93,6 +93,7 @@ def fit(
     folder: Path,
     validate: Validate | None = None,
     resume: bool = False,
+    begin: Callable[[], None] | None = None,
     progress: bool = True,
     layers: LayerGroups | None = None,
 ) -> FitResult:
@@ -111,6 +112,7 @@ def fit(
             outputs in float32, both on the network's device; `loss` is added to them. The network is in evaluation
             mode, holds the averaged weights where there are any, and records no gradients.
         resume: continue from `checkpoints/last.pt`.
+        begin: called once, when nothing is in the way of a new training and before it writes anything.
         progress: show a bar or lines on standard error.
         layers: of a network that begins with a trained one; None where all parameters learn alike.
 
@@ -134,9 +136,11 @@ def fit(
     fitting = Fitting(network, batches, validation_loader, settings=settings, folder=folder, validate=validate, visible=progress)
     fitting.layers = layers
     if state is None:
-        best_path(folder).unlink(missing_ok=True)
+        fitting.begin = begin
         _begin(fitting, train_loader)
     else:
+        if not {"settings", "course", "network"} <= state.keys():
+            raise ModelFolderError(f"{str(last_path(folder))!r} is not the checkpoint of a training. Start anew with --overwrite.")
         _check_settings(state["settings"], settings)
         _continue(fitting, state)
     if not fitting.course.stopped:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Fitting(lightning.LightningModule):
         course: how far the run has come.
         monitor: the metric that selects the weights.
         layers: of a network that begins with a trained one; None where all parameters learn alike.
+        begin: called before a new training writes anything.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Fitting(lightning.LightningModule):
         self.flow = GradientFlow(network, batches=training.gradient_flow_batches)
         self.interruption = Interruption()
         self.layers: LayerGroups | None = None
+        self.begin: Callable[[], None] | None = None
         self.saved_state: dict[str, Any] | None = None
         self.steps_per_epoch = -(-len(batches.loader) // training.accumulate)
         self.average: WeightAverage | None = None
@@ -132,6 +134,8 @@ class Fitting(lightning.LightningModule):
         if self.saved_state is not None:
             self._load(self.saved_state)
             self.saved_state = None
+        else:
+            self._begin()
         if self.trainer.is_global_zero:
             configuration = self.settings.model_dump(mode="json")
             self.logs = Logs(self.folder, self.settings.logging, step=self.course.step, configuration=configuration)
@@ -140,11 +144,20 @@ class Fitting(lightning.LightningModule):
         self._clock = self._last_checkpoint = time.perf_counter()
         if self.course.step == 0:
             self._checkpoint()
-            if self.validation_loader is not None and self.monitor.metric not in ("auto", "loss", self._head_metric()):
-                # a metric that this task does not measure is better known before the first epoch than after it
-                choose_metric(self.monitor.metric, {**self._measured(), "train_loss": 0.0})
         elif self.course.epoch_trained:
             self._finish_epoch()
+
+    def _begin(self) -> None:
+        """Refuse what cannot be trained; only then does what an earlier run left go."""
+        if self.validation_loader is not None and self.monitor.metric not in ("auto", "loss", self._head_metric()):
+            # a metric that this task does not measure is better known before the first epoch than after it
+            with suppress(TrainingInterrupted):  # the first step will see the signal, when there is something to go on with
+                choose_metric(self.monitor.metric, {**self._measured(), "train_loss": 0.0})
+        self.guard.check_weights(self.network, step=0, learning_rate=self._present_rate())
+        if self.trainer.is_global_zero:
+            if self.begin is not None:
+                self.begin()
+            best_path(self.folder).unlink(missing_ok=True)
 
     # --- a step ---------------------------------------------------------------------------------------------------
 

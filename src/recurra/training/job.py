@@ -6,6 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +22,7 @@ from recurra.training.devices import process_rank
 from recurra.training.fit import FitResult
 from recurra.training.logs import require_loggers
 from recurra.training.monitor import choose_metric
-from recurra.training.output import keep_plan, open_output
+from recurra.training.output import begin_output, check_plan
 from recurra.training.results import write_results
 from recurra.training.seeds import random_state, restore_random_state
 from recurra.training.timings import Timings
@@ -49,6 +50,7 @@ class Job(ABC, Generic[Prepared, Network]):
 
     Attributes:
         timings: of the stages so far.
+        begin: makes the output folder ours; `fit` calls it when it can train. None where a training goes on.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Job(ABC, Generic[Prepared, Network]):
         self.show = show
         self.keep = keep
         self.timings = Timings()
+        self.begin: Callable[[], None] | None = None
 
     def run(self, *, resume: bool) -> TrainedModel:
         """All stages.
@@ -83,9 +86,11 @@ class Job(ABC, Generic[Prepared, Network]):
     def _run(self, *, resume: bool) -> TrainedModel:
         with self.timings.stage("prepare data"):
             prepared = self._prepare()
-        if process_rank() == 0:
-            open_output(self.folder, resume=resume)
-            keep_plan(self.folder, self.fingerprint(prepared), resume=resume)
+        fingerprint = self.fingerprint(prepared)
+        if resume:
+            check_plan(self.folder, fingerprint)
+        else:
+            self.begin = partial(begin_output, self.folder, fingerprint)
         with self.timings.stage("build model"):
             network = self.build(prepared)
         with self.timings.stage("train"):
@@ -97,7 +102,7 @@ class Job(ABC, Generic[Prepared, Network]):
     def _prepare(self) -> Prepared:
         require_loggers(self.settings.logging)
         if self.settings.training.monitor != "auto":
-            choose_metric(self.settings.training.monitor)
+            choose_metric(self.settings.training.monitor, task=self.settings.head.task)
         return self.prepare()
 
     @abstractmethod

@@ -23,6 +23,8 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "bleu": True,
     "chrf": True,
     "micro_f1": True,
+    "micro_precision": True,
+    "micro_recall": True,
     "macro_f1": True,
     "weighted_f1": True,
     "in_scope_accuracy": True,
@@ -45,25 +47,52 @@ HIGHER_IS_BETTER: dict[str, bool] = {
 }
 """Every metric that can select a model, and its direction."""
 
+_TABLE_METRICS = {
+    "classify": (
+        *("accuracy", "macro_f1", "weighted_f1", "log_loss", "calibration_error", "top_3_accuracy", "roc_auc"),
+        *("in_scope_accuracy", "out_of_scope_recall", "out_of_scope_precision"),
+    ),
+    "labels": ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "subset_accuracy", "hamming_loss", "log_loss"),
+    "regress": ("mae", "rmse", "r2"),
+    "tag": ("f1", "precision", "recall", "token_accuracy", "row_accuracy"),
+}
+_OF_ANY_TABLE = tuple(dict.fromkeys(name for names in _TABLE_METRICS.values() for name in names))
+TASK_METRICS: dict[str, tuple[str, ...]] = {
+    **_TABLE_METRICS,
+    "several": ("score", "all_right", *_OF_ANY_TABLE),
+    "auto": ("score", "all_right", *_OF_ANY_TABLE),
+    "forecast": ("mse", "mae", "rmse"),
+    "recommend": tuple(f"{metric}_at_{k}" for k in (5, 10, 20) for metric in ("recall", "mrr", "ndcg")),
+    "language": ("perplexity",),
+    "translate": ("bleu", "chrf", "token_accuracy", "perplexity"),
+    "answer": ("f1", "exact_match"),
+}
+"""What the validation of each task may measure beside the losses; auto is a table of which the target is not known yet."""
+
 AUTOMATIC = ("score", "accuracy", "micro_f1", "rmse", "recall_at_20", "loss", "train_loss")
 
 
-def choose_metric(requested: str, metrics: Mapping[str, float] | None = None) -> str:
+def choose_metric(requested: str, metrics: Mapping[str, float] | None = None, *, task: str | None = None) -> str:
     """The metric to monitor.
 
     Args:
         requested: a name (of one of several heads, as intent.accuracy), or "auto" for the first of score, accuracy, micro F1, RMSE, recall at 20 and loss that is measured.
         metrics: as measured by this task; None when not known yet, and then only the name is checked.
+        task: that is trained, whose metrics are allowed while none is measured; None for those of any task.
 
     Raises:
         SettingsError: there is no such metric, or this task does not measure it.
     """
     if requested == "auto":
         return next((name for name in AUTOMATIC if metrics is not None and name in metrics), "auto")
-    known = [name for name in HIGHER_IS_BETTER if metrics is None or name in metrics]
+    possible = HIGHER_IS_BETTER if task is None else (*TASK_METRICS[task], "loss", "train_loss")
+    known = [name for name in possible if metrics is None or name in metrics]
     known += [name for name in metrics or () if name not in HIGHER_IS_BETTER and _own(name) in HIGHER_IS_BETTER]
-    if requested not in known and (metrics is not None or _own(requested) not in HIGHER_IS_BETTER):
-        place = "" if metrics is None else " for this task"
+    headed = metrics is None and task in (None, "auto", "several") and _own(requested) in possible
+    if requested not in known and not headed:
+        place = " for this task"
+        if metrics is None:
+            place = {None: "", "auto": " for a table"}.get(task, place)
         raise SettingsError(
             f"training.monitor={requested!r} is not a metric{place}.{nearest(requested, known)} Known{place}: {', '.join(known)}."
         )

@@ -87,6 +87,8 @@ class Schedule:
 
     def end_epoch(self, *, improved: bool) -> None:
         """Tell plateau whether the monitored metric became better in this epoch."""
+        if self.settings.name != "plateau":
+            return
         self._stalled = 0 if improved else self._stalled + 1
         if self._stalled >= self.settings.patience:
             self._plateau *= PLATEAU_FACTOR

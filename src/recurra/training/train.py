@@ -17,7 +17,7 @@ from recurra.training.devices import process_rank
 from recurra.training.forecast.job import ForecastJob
 from recurra.training.job import Job, Show
 from recurra.training.language.job import LanguageJob
-from recurra.training.output import check_output
+from recurra.training.output import check_output, locked_output
 from recurra.training.recommend.job import RecommendJob
 from recurra.training.tables.job import TableJob
 from recurra.training.translate.job import TranslateJob
@@ -104,9 +104,13 @@ def train(
         with TemporaryDirectory(prefix="recurra-", ignore_cleanup_errors=True) as temporary:  # Windows keeps mapped files
             return _job(chosen)(data, chosen, Path(temporary), validation=validation, test=test, show=show, keep=False).run(resume=False)
     folder = Path(output)
-    if process_rank() == 0:
-        check_output(folder, resume=resume, overwrite=overwrite)
-    return _job(chosen)(data, chosen, folder, validation=validation, test=test, show=show).run(resume=resume)
+    job = _job(chosen)(data, chosen, folder, validation=validation, test=test, show=show)
+    if process_rank() > 0:
+        return job.run(resume=resume)
+    check_output(folder, resume=resume, overwrite=overwrite)
+    with locked_output(folder):
+        check_output(folder, resume=resume, overwrite=overwrite)  # another training may have come to its end in between
+        return job.run(resume=resume)
 
 
 def plan(data: Any, *, validation: Any = None, test: Any = None, settings: Any = None, show: Show | None = None) -> dict[str, Any]:

@@ -99,6 +99,7 @@ class AnswerJob(Job[PreparedQuestions, AnswerNetwork]):
             folder=self.folder / WORK,
             validate=validate,
             resume=resume,
+            begin=self.begin,
             progress=self.show is not None,
         )
 

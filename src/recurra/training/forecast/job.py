@@ -110,6 +110,7 @@ class ForecastJob(Job[Prepared, ForecastNetwork]):
             folder=self.folder / WORK,
             validate=validate,
             resume=resume,
+            begin=self.begin,
             progress=self.show is not None,
         )
         return result if start is None else self._not_worse_than(*start, network, result)

@@ -99,6 +99,7 @@ class LanguageJob(Job[PreparedText, LanguageNetwork]):
             folder=self.folder / WORK,
             validate=validate,
             resume=resume,
+            begin=self.begin,
             progress=self.show is not None,
             layers=self.layers,
         )

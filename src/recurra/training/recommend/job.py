@@ -84,6 +84,7 @@ class RecommendJob(Job[Prepared, RecommendNetwork]):
             folder=self.folder / WORK,
             validate=validate,
             resume=resume,
+            begin=self.begin,
             progress=self.show is not None,
         )
 

@@ -130,6 +130,7 @@ class TableJob(Job[Prepared, Network]):
             folder=self.folder / WORK,
             validate=validate,
             resume=resume,
+            begin=self.begin,
             progress=self.show is not None,
             layers=self.layers,
         )

@@ -71,6 +71,7 @@ class TranslateJob(Job[PreparedPairs, TranslateNetwork]):
             folder=self.folder / WORK,
             validate=None if validation_loader is None else _Validation(prepared, network),
             resume=resume,
+            begin=self.begin,
             progress=self.show is not None,
         )
 
