@@ -54,7 +54,7 @@ def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
 
 @contextmanager
 def locked_output(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of the output folder; one that is made for it goes again where nothing was put in it.
+    """Keep other trainings out of the output folder; what is made for it goes again where nothing was put in it.
 
     A file system that knows no locks keeps nobody out.
 
@@ -62,7 +62,8 @@ def locked_output(folder: Path) -> Iterator[None]:
         OutputExists: another training is at work in it.
         DataError: it cannot be made or written to.
     """
-    work, path, new = folder / WORK, folder / WORK / LOCK, not folder.exists()
+    work, path = folder / WORK, folder / WORK / LOCK
+    new = [each for each in (folder.absolute(), *folder.absolute().parents) if not each.exists()]
     try:
         work.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -80,8 +81,8 @@ def locked_output(folder: Path) -> Iterator[None]:
                 with suppress(OSError):
                     path.unlink()
                     work.rmdir()
-                    if new:
-                        folder.rmdir()
+                    for each in new:
+                        each.rmdir()
     finally:
         os.close(descriptor)
 
