@@ -39,6 +39,17 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert [row["question"] for row in written] == [row["question"] for row in questions(20, seed=1)]
 
 
+def test_texts_may_begin_with_a_hyphen(
+    folder_of_answers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder_of_answers.parent)
+    with pytest.raises(SystemExit) as end:
+        main(["predict", str(folder_of_answers), "--question", "- What?", "--context", "- leather", "--json"])
+    assert end.value.code in (0, None)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["question"], told["context"]) == ("- What?", "- leather")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

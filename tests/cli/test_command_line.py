@@ -86,6 +86,17 @@ def test_wrong_use_ends_with_2_and_the_nearest_name(capsys: pytest.CaptureFixtur
         assert shown.out == ""
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("predict", "question"), ("predict", "context"), ("predict", "forbid"), ("predict", "force"), ("chat", "hand_over")],
+)
+def test_words_may_begin_with_a_hyphen(command: str, option: str) -> None:
+    name = f"--{option.replace('_', '-')}"
+    _, bound, _ = app.parse_args([command, "model", name, "- word", "--json"])
+    assert bound.arguments[option] in ("- word", ["- word"])
+    assert bound.arguments["json_"] is True
+
+
 def test_errors_end_with_1_and_one_message_without_traceback(tmp_path: Path) -> None:
     done = recurra("train", "nothing.csv", "--target", "label", cwd=tmp_path)
     assert done.returncode == 1

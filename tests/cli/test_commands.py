@@ -267,6 +267,10 @@ def test_predict_from_standard_input(run: Any, folder: Path, monkeypatch: pytest
     monkeypatch.setattr("sys.stdin", io.StringIO("superb\n\ndull\n"))
     out, _ = run("predict", str(folder), "-", "--json")
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["superb", "", "dull"]
+    for given in (["dull.csv"], ["dull.csv", "superb.json"]):  # a text a line, even where all look like names of tables
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(given)))
+        out, _ = run("predict", str(folder), "-", "--json")
+        assert [json.loads(line)["text"] for line in out.splitlines()] == given
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     _, err = run("predict", str(folder), "-", code=1)
     assert "standard input" in err

@@ -24,7 +24,7 @@ def chat(
     answers: Path | None = None,
     history: int | None = None,
     least: float | None = None,
-    hand_over: str | None = None,
+    hand_over: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     show: Annotated[bool, Parameter(negative="--no-show")] = True,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:

@@ -21,12 +21,12 @@ def predict(
     *more: str,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     top: Annotated[int | None, Parameter(alias="-k")] = None,
-    question: str | None = None,
-    context: str | None = None,
+    question: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    context: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     beam: int | None = None,
     n_best: int | None = None,
-    forbid: Annotated[list[str] | None, Parameter(negative=())] = None,
-    force: Annotated[list[str] | None, Parameter(negative=())] = None,
+    forbid: Annotated[list[str] | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
+    force: Annotated[list[str] | None, Parameter(negative=(), allow_leading_hyphen=True)] = None,
     on_error: Literal["fail", "skip"] = "fail",
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
@@ -118,7 +118,7 @@ def _refuse_idle(model: str, given: dict[str, Any], *, idle: bool, why: str) -> 
         raise SettingsError(f"{', '.join(names)} does nothing here: {model!r} {why}. Leave it out.")
 
 
-def _rows(given: list[str]) -> str | list[str]:
+def _rows(given: list[str]) -> Any:
     """Texts or tables, those on standard input read."""
     from recurra.errors import EmptyData, SettingsError
 
@@ -135,7 +135,9 @@ def _rows(given: list[str]) -> str | list[str]:
     lines = [line.rstrip("\n") for line in sys.stdin]
     if not lines:
         raise EmptyData("There is nothing on standard input: give texts there, one a line.")
-    return lines
+    import numpy as np
+
+    return np.array(lines, dtype=object)  # a column: of a list, lines such as report.csv would be names of tables
 
 
 def _questions(model: Answerer, given: list[str], question: str | None, context: str | None) -> Any:
