@@ -23,6 +23,8 @@ def test_babi_text_is_read_line_by_line(tmp_path: Path) -> None:
     assert first.utterances == ("hi", "hello", "a table please", "for how many", "resto R_price cheap", "<SILENCE>", "api_call")
     assert [first.utterances[place] for place in first.replies] == ["hello", "for how many", "api_call"]
     assert second.utterances == ("good morning", "hello")
+    path.write_bytes("1 one\x85two\u2028three\tfour\r\n".encode())  # a line ends at line ends alone
+    assert read_babi(path) == [Dialogue(("one\x85two\u2028three", "four"), (1,))]
     path.write_text("hello\n")
     with pytest.raises(DataError, match=r"task.txt:1: a line of a dialogue"):
         read_babi(path)

@@ -131,6 +131,11 @@ def test_what_is_not_sure_enough_is_not_said(models: tuple[Any, Any]) -> None:
     assert "less than 1.00" in unsure.reason
 
 
+@pytest.mark.parametrize("text", ["card.csv", "hf://my/card.parquet", "my \ud800 card"])
+def test_an_utterance_is_never_the_name_of_a_table(text: str, models: tuple[Any, Any]) -> None:
+    assert models[1].chat().say(text).labels["intent"][0] in {"card", "money", "oos"}
+
+
 def test_known_answers_come_first(models: tuple[Any, Any]) -> None:
     dialogue = models[1].chat(models[0], answers={"card": "Call 0800."})
     assert dialogue.say("my card is gone").text == "Call 0800."
@@ -149,6 +154,8 @@ def test_what_cannot_take_part_is_told(models: tuple[Any, Any]) -> None:
         models[0].chat(models[0])
     with pytest.raises(SettingsError, match="Did you mean 'card'"):
         models[1].chat(answers={"cart": "x"})
+    with pytest.raises(SettingsError, match="'oos', with which an utterance is out of scope"):
+        models[1].chat(answers={"oos": "I know nothing of that."})
     with pytest.raises(SettingsError, match="a probability lies"):
         Conversation([models[0]], least=1.5)
     for given in ({"least": 0.5}, {"history": 3}):
@@ -256,3 +263,15 @@ def test_dialogues_become_a_table(tmp_path: Path) -> None:
     assert ended.value.code == 0
     lines = (tmp_path / "pairs.csv").read_text().splitlines()
     assert lines == ["dialogue,history,reply", "0,hello,good morning", "0,good morning <|> my card is lost,oh"]
+
+
+@pytest.mark.parametrize("option", [["--every"], ["--column", "turns"]])
+def test_dialogues_refuse_what_does_nothing(option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    babi, table = tmp_path / "talk.txt", tmp_path / "talk.jsonl"
+    babi.write_text("1 hello\tgood morning\n")
+    table.write_text('{"turns": ["hello", "good morning"]}\n')
+    for files, code in (([babi], 1), ([babi, table], 0)):
+        with pytest.raises(SystemExit) as ended:
+            main(["dialogues", *map(str, files), "-o", str(tmp_path / "pairs.csv"), *option])
+        assert ended.value.code == code
+    assert f"{option[0]} does nothing here" in capsys.readouterr().err

@@ -47,15 +47,19 @@ def dialogues(
         raise SettingsError(f"{str(output)!r} is neither a .csv nor a .jsonl file: give it such a name.")
     if history is not None and history < 1:
         raise SettingsError(f"history is {history}: give 1 or more utterances.")
+    tables = [path for path in (data, *more) if path != "chatterbot" and not is_babi(path)]
+    idle = [name for name, given in (("--column", column is not None), ("--every", every)) if given and not tables]
+    if idle:
+        raise SettingsError(
+            f"{', '.join(idle)} does nothing here: it is for tables, and {data!r} says itself what is a reply. Leave it out."
+        )
     make_place(output)
     found = []
     for path in (data, *more):
-        if path == "chatterbot":
-            found += read_chatterbot()
-        elif is_babi(path):
-            found += read_babi(path)
-        else:
+        if path in tables:
             found += read_dialogues(read(path), column, every=every)
+        else:
+            found += read_chatterbot() if path == "chatterbot" else read_babi(path)
     table = pairs(found, HISTORY if history is None else history)
     try:
         with replacing(output) as file:

@@ -121,7 +121,8 @@ def read_babi(path: str | Path) -> list[Dialogue]:
     Source: Bordes, Boureau & Weston 2017, Learning End-to-End Goal-Oriented Dialog.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # Ends of lines alone: U+0085 and U+2028, at which `splitlines` cuts too, may stand within an utterance.
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
     found: list[Dialogue] = []

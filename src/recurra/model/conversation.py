@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from recurra.data.dialogues import HISTORY, history_text
@@ -67,8 +68,8 @@ class Conversation:
         utterances: all that was said, both sides, in order.
 
     Raises:
-        SettingsError: a model can take no part in a dialogue, two write replies, an answer is for no label of the models, or
-            `history` or `least` is given where it has no effect.
+        SettingsError: a model can take no part in a dialogue, two write replies, an answer is for no label of the models or for the one
+            that is out of scope, or `history` or `least` is given where it has no effect.
     """
 
     def __init__(
@@ -98,8 +99,15 @@ class Conversation:
             )
         self._writer = writers[0] if writers else None
         self._answers = dict(answers or {})
-        known = {str(name) for model in self._readers for head in model.head.heads for name in _labels(head)}
+        heads = [head for model in self._readers for head in model.head.heads]
+        known = {str(name) for head in heads for name in _labels(head)}
+        outside = {head.out_of_scope.label for head in heads if isinstance(head, ClassifyHead) and head.out_of_scope is not None}
         for label in self._answers:
+            if label in outside:
+                raise SettingsError(
+                    f"There is an answer to {label!r}, with which an utterance is out of scope and is handed over: give it as hand_over "
+                    "(--hand-over), for it would never come."
+                )
             if label not in known:
                 raise SettingsError(f"There is an answer to {label!r}, which is no label of the models.{nearest(label, known)}")
         self._most, self._least, self._hand_over = history, least, hand_over
@@ -116,7 +124,8 @@ class Conversation:
         spans: dict[str, list[dict[str, Any]]] = {}
         outside = ""
         for model in self._readers:
-            row = model.predict([text]).row(0, named=True)
+            # A column holds texts, where a list of "report.csv" would name a table.
+            row = model.predict(np.array([text], dtype=object)).row(0, named=True)
             outside = outside or _understand(model, row, labels, spans)
         answer = self._answer(labels, spans, outside)
         if answer.text:
