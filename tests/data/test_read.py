@@ -77,6 +77,15 @@ def test_frames_and_python_rows(frame: pl.DataFrame) -> None:
         assert rows_of(read(source)) == ROWS, type(source)
 
 
+def test_half_characters_leave_lists_what_they_are() -> None:
+    """No frame can hold them; a list whose tokens have some is still a list, and so are those beside it."""
+    dicts = [{"tokens": ["Anna\ud800", None]}, {"tokens": ["b"]}, {"tokens": None}]
+    whole = [["Anna\N{REPLACEMENT CHARACTER}", None], ["b"], None]
+    for source in (dicts, {"tokens": [row["tokens"] for row in dicts]}):
+        assert read(source).head(3)["tokens"].to_list() == whole
+    assert read([{"a": {"b": "\ud800"}}]).head(1)["a"].to_list() == [{"b": "\N{REPLACEMENT CHARACTER}"}]
+
+
 def test_hugging_face_data_sets(tmp_path: Path, frame: pl.DataFrame) -> None:
     """Rows are the same; class numbers become their names, from the data set and from the Parquet file it writes."""
     datasets = pytest.importorskip("datasets", reason="the package `datasets` is not installed (pip install datasets)")

@@ -132,6 +132,12 @@ def test_forbidden_and_forced_words(learnt: Translator) -> None:
         learnt.translate("a cat")
 
 
+def test_half_characters_are_read_as_signs(learnt: Translator) -> None:
+    """Bytes that were no UTF-8 reach Python as half characters, also from the command line."""
+    assert learnt.translate(["a cat"], forbidden=["\udcff"]) == learnt.translate(["a cat"], forbidden=["?"])
+    assert learnt.attention("a \udcff").source == learnt.attention("a ?").source
+
+
 def test_a_text_depends_on_itself_alone(learnt: Translator) -> None:
     texts = ["a cat likes it", "two dogs", "", "a boy has a ball and a cat and it", "it"]
     together = learnt.translate(texts, n_best=2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -249,14 +250,25 @@ def _series(name: str, values: list[Any], dtype: pl.DataType | None = None) -> p
     if len(kinds) <= 1 and dtype != pl.String:
         try:
             return pl.Series(name, values, dtype, strict=dtype is None)
+        except UnicodeEncodeError:  # lone surrogates, which no file can hold
+            with suppress(TypeError, ValueError, pl.exceptions.PolarsError):
+                return pl.Series(name, [_whole(value) for value in values], dtype, strict=dtype is None)
         except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
             pass
     texts = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str) for v in values]
     try:
         return pl.Series(name, texts, pl.String)
-    except UnicodeEncodeError:  # lone surrogates, which no file can hold
-        whole = [None if text is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
-        return pl.Series(name, whole, pl.String)
+    except UnicodeEncodeError:
+        return pl.Series(name, [_whole(text) for text in texts], pl.String)
+
+
+def _whole(value: Any) -> Any:
+    """A JSON value, the lone surrogates of its texts as U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_whole(key): _whole(inner) for key, inner in value.items()}
+    return [_whole(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _kind(value: Any) -> type:

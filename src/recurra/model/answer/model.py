@@ -93,6 +93,8 @@ class Answerer(TrainedModel):
 
     def answer_many(self, questions: Sequence[str], contexts: Sequence[str], *, top: int = 0) -> list[Answer]:
         """The answers to several questions, each about its own context; see `answer`."""
+        # Bytes that were no UTF-8 reach Python as half characters, which have no tokens; with a sign for each, places stay what they are.
+        questions, contexts = ([text.encode(errors="replace").decode() for text in texts] for texts in (questions, contexts))
         contexts = [without_marker(context, self.settings.answer.no_answer) for context in contexts]
         asked = [number for number, pair in enumerate(zip(questions, contexts, strict=True)) if all(text.strip() for text in pair)]
         answers = [Answer(None, None, None, 1.0, 1.0) for _ in questions]

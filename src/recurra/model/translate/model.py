@@ -99,8 +99,7 @@ class Translator(TrainedModel):
         if isinstance(texts, str):
             raise SettingsError("Texts to translate are a list: give a list, also of one.")
         chosen = self._constrained(self._search(beam, n_best, length_power, most), forbidden, forced)
-        # Bytes that were no UTF-8 reach Python as half characters, which have no tokens.
-        given = pl.Series(["" if text is None else str(text).encode(errors="replace").decode() for text in texts], dtype=pl.String)
+        given = pl.Series(["" if text is None else _without_halves(str(text)) for text in texts], dtype=pl.String)
         sources = encode_texts(self.codec, given, self.settings.text.max_length)
         there = np.flatnonzero(sources.lengths)
         read = sources.take(there)
@@ -125,6 +124,7 @@ class Translator(TrainedModel):
             output: that is written; what the model would write when not given.
         """
         written = self.translate([text])[0].text if output is None else output
+        text, written = _without_halves(text), _without_halves(written)
         source, target = (encode_texts(self.codec, pl.Series([each]), self.settings.text.max_length) for each in (text, written))
         weights = alignments(self.network, source, target)[0]
         parts = [self.codec.parts(each.strip())[: int(rows.lengths[0])] for each, rows in ((text, source), (written, target))]
@@ -155,6 +155,7 @@ class Translator(TrainedModel):
             within = next((each for each in forbidden if each in phrase), None)
             if within is not None:
                 raise SettingsError(f"{phrase!r} cannot be forced where {within!r} is forbidden: leave one of them out.")
+        forbidden, forced = ([_without_halves(phrase) for phrase in phrases] for phrases in (forbidden, forced))
         barred = [numbers for phrase in forbidden for numbers in self._phrase(phrase) if UNKNOWN not in numbers]
         wanted = []
         for phrase in forced:
@@ -298,6 +299,11 @@ class Translator(TrainedModel):
             measured=figures(self.run),
             pipeline="text2text-generation",
         )
+
+
+def _without_halves(text: str) -> str:
+    """A text whose half characters, as which bytes that were no UTF-8 reach Python and which have no tokens, are question marks."""
+    return text.encode(errors="replace").decode()
 
 
 def _cut_rows(codec: TextCodec, given: pl.Series, sources: Ragged) -> set[int]:
