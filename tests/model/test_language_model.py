@@ -145,8 +145,12 @@ def test_a_text_is_measured_as_given_or_as_a_file(model: LanguageModel, tmp_path
     for unknown in ("\u4e2d\u6587", "\u4e2d" + TEXT[:9]):  # what stands for an unknown character is one, however it is written
         found = model.evaluate(unknown)
         assert found["perplexity"] == pytest.approx(2.0 ** found["bits_per_character"], rel=1e-9)
-    with pytest.raises(EmptyData, match="fewer than two"):
-        model.evaluate("T")
+    for short in ("T", ""):  # no text at all is no name of a file either
+        with pytest.raises(EmptyData, match="fewer than two tokens in the given text"):
+            model.evaluate(short)
+    lines = TEXT[:200].strip().replace(" ", "\r\n") + "\r\n"
+    (tmp_path / "lines.txt").write_bytes(lines.encode())
+    assert model.evaluate(lines) == model.evaluate(tmp_path / "lines.txt")
     with_cache = model.evaluate(TEXT[:400], options=model.settings.language.model_copy(update={"cache": 100, "dynamic_rate": 0.1}))
     assert {"cache_perplexity", "dynamic_perplexity"} <= set(with_cache)
 

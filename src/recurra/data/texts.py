@@ -128,8 +128,8 @@ class GivenText:
     left_out: int = 0
 
     def pieces(self) -> Iterator[str]:
-        """The text; lone surrogates as U+FFFD."""
-        yield self.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        """The text; lone surrogates as U+FFFD, and carriage returns before line ends are dropped, as of a file."""
+        yield self.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\r\n", "\n")
 
     def fingerprint(self) -> str:
         """Hash of the text."""

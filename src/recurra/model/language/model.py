@@ -240,7 +240,7 @@ def _require_seed(seed: int | None) -> None:
 
 def _is_path(data: str) -> bool:
     """Whether a string names a file, or what looks like one, and is not a text itself."""
-    if len(data) > 1_000 or "\n" in data:
+    if not data or len(data) > 1_000 or "\n" in data:
         return False
     try:
         return Path(data).exists() or "://" in data or (not any(map(str.isspace, data)) and bool(os.path.splitext(data)[1] or "*" in data))  # noqa: PTH122
