@@ -10,7 +10,7 @@ import pytest
 
 from questions import questions, squad
 from recurra.config import AnswerSettings
-from recurra.data.questions import CharacterSpan, is_squad, locate, read_questions, without_marker
+from recurra.data.questions import CharacterSpan, is_squad, locate, read_asked, read_questions, without_marker
 from recurra.errors import DataError, EmptyData, MissingColumn, RowError
 
 SETTINGS = AnswerSettings()
@@ -154,6 +154,11 @@ def test_damaged_squad_is_told(tmp_path: Path) -> None:
     path.write_text('{"paragraphs": []}')
     with pytest.raises(DataError, match="data"):
         read_questions(path, SETTINGS)
+    for paragraphs in (["x"], [{"context": "x", "qas": ["x"]}], [{"context": "x", "qas": {"id": 1}}], [{"context": "x", "qas": None}]):
+        path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+        for read in (read_questions, read_asked):
+            with pytest.raises(DataError, match="begins as SQuAD's JSON does and goes on otherwise"):
+                read(path, SETTINGS)
     path.write_text('{"data": [{"paragraphs": []}]}')
     with pytest.raises(EmptyData):
         read_questions(path, SETTINGS)

@@ -346,11 +346,14 @@ def _paragraphs(path: str) -> list[dict[str, Any]]:
         value = json.loads(content.decode("utf-8-sig"))
         articles = value["data"]
         paragraphs: list[dict[str, Any]] = [paragraph for article in articles for paragraph in article["paragraphs"]]
+        asked = [each for paragraph in paragraphs for each in paragraph.get("qas", [])]
+        if not all(isinstance(each, dict) for each in asked):
+            raise TypeError("a question is no object")  # noqa: TRY301
     except UnicodeDecodeError as error:
         raise RowError("not valid UTF-8. Save the file as UTF-8.", source=path) from error
     except json.JSONDecodeError as error:
         raise RowError(f"not valid JSON ({error.msg} at character {error.colno})", source=path, line=error.lineno) from error
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} begins as SQuAD's JSON does and goes on otherwise: {error!r}. It needs data, paragraphs, context, qas."
         ) from error
