@@ -169,3 +169,19 @@ def test_a_place_is_that_of_the_text() -> None:
     assert locate("aXb", "axb") == CharacterSpan(0, 3)
     assert locate("it ' s (so)", "it's ( so )") == CharacterSpan(0, 11)
     assert locate("abc", "d") is None
+
+
+@pytest.mark.parametrize(
+    ("context", "text", "start"),
+    [
+        ("Berlin is in Germany", "in", 10),
+        ("1914 and 14 men", "14", 9),
+        ("Berlin is it, In short", "in", 14),
+        ("only in_side inside", "side", 8),
+        ("C++ or C", "C", 0),
+        ("我在北京，北京", "北京", 2),
+        ("a{2}b", "{2}", 1),
+    ],
+)
+def test_a_whole_word_comes_before_a_part_of_one(context: str, text: str, start: int) -> None:
+    assert locate(context, text) == CharacterSpan(start, start + len(text))

@@ -32,6 +32,10 @@ SPANS = ("span", "answer_start")
 _PEEK = 2**16
 """Bytes of a JSON file that tell whether it is SQuAD's."""
 _SHOWN = 60
+_LETTER = r"[^\W\u0e00-\uffff\U00010000-\U0010ffff]"
+"""A letter or digit of the scripts that part words by blanks; Thai, Chinese, Japanese and what lies near them in Unicode do not count."""
+_WHOLE = rf"(?!(?<={_LETTER}){_LETTER}){{}}(?!(?<={_LETTER}){_LETTER})"
+"""A text that begins and ends where words do."""
 
 
 class CharacterSpan(NamedTuple):
@@ -205,14 +209,20 @@ def _alike(there: str, text: str) -> bool:
 
 
 def locate(context: str, text: str) -> CharacterSpan | None:
-    """The first place of a text in a context: as written, else in another case, else with other blanks around its words and signs."""
+    """The first place of a text in a context: as written, else in another case, else with other blanks around its words and signs.
+
+    A place where it is part of a longer word, as "in" of "Berlin", is taken only where there is no other.
+    """
     text = text.strip()
-    start = context.find(text)
-    if start >= 0:
-        return CharacterSpan(start, start + len(text))
     tokens = re.findall(r"\w+|[^\w\s]", text)
-    found = re.search(r"\s*".join(map(re.escape, tokens)), context, re.IGNORECASE) if tokens else None
-    return None if found is None else CharacterSpan(*found.span())
+    written, loose = re.escape(text), r"\s*".join(map(re.escape, tokens))
+    for form in (_WHOLE, "{}"):
+        found = re.search(form.format(written), context)
+        if found is None and tokens:
+            found = re.search(form.format(loose), context, re.IGNORECASE)
+        if found is not None:
+            return CharacterSpan(*found.span())
+    return None
 
 
 def _short(text: str) -> str:
