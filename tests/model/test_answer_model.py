@@ -193,6 +193,13 @@ def test_what_is_missing_is_told(model: Answerer) -> None:
         model.predict(questions(1), top=0)
 
 
+def test_lists_are_asked_for(model: Answerer) -> None:
+    with pytest.raises(SettingsError, match="give lists"):
+        model.answer_many("ab", "cd")
+    with pytest.raises(SettingsError, match="1 questions and 2 contexts"):
+        model.answer_many(["a"], ["b", "c"])
+
+
 def test_the_same_rows_are_measured_as_they_are_answered(model: Answerer) -> None:
     rows = questions(40, seed=7)
     found = model.evaluate(rows)

@@ -92,7 +92,15 @@ class Answerer(TrainedModel):
         return self.answer_many([question], [context], top=top)[0]
 
     def answer_many(self, questions: Sequence[str], contexts: Sequence[str], *, top: int = 0) -> list[Answer]:
-        """The answers to several questions, each about its own context; see `answer`."""
+        """The answers to several questions, each about its own context; see `answer`.
+
+        Raises:
+            SettingsError: one text was given in place of a list, or not one context for each question.
+        """
+        if isinstance(questions, str) or isinstance(contexts, str):
+            raise SettingsError("Questions and contexts are lists of texts: give lists, also of one, or use answer.")
+        if len(questions) != len(contexts):
+            raise SettingsError(f"There are {len(questions)} questions and {len(contexts)} contexts: give one context for each question.")
         # Bytes that were no UTF-8 reach Python as half characters, which have no tokens; with a sign for each, places stay what they are.
         questions, contexts = ([text.encode(errors="replace").decode() for text in texts] for texts in (questions, contexts))
         contexts = [without_marker(context, self.settings.answer.no_answer) for context in contexts]
