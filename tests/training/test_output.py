@@ -129,3 +129,23 @@ def test_a_checkpoint_of_something_else_is_told(interrupted: Path) -> None:
     torch.save({"state": 1}, interrupted / WORK / "checkpoints" / "last.pt")
     with pytest.raises(ModelFolderError, match=r"last.pt' is not the checkpoint of a training.*--overwrite"):
         train(rows(24), output=interrupted, settings=INPUTS, resume=True)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_a_report_that_was_not_written_is_made_by_resuming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    output, settings = tmp_path / "model", {**INPUTS, "evaluation.bootstrap_samples": 0}
+
+    def stop(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recurra.training.results.write_report", stop)
+        with pytest.raises(RecurraError, match="--resume"):
+            train(rows(24), output=output, settings=settings)
+    before = (output / "weights.safetensors").read_bytes()
+    train(rows(24), output=output, settings=settings, resume=True)
+    assert (output / "report.html").is_file()
+    assert "timings" in recurra.load(output).run
+    assert (output / "weights.safetensors").read_bytes() == before
+    with pytest.raises(OutputExists, match="holds a complete model"):
+        train(rows(24), output=output, settings=settings, resume=True)

@@ -15,7 +15,7 @@ from torch import nn
 from recurra.config import Settings
 from recurra.data.read import Table, read, resolve
 from recurra.data.split import Part
-from recurra.errors import EmptyData, SettingsError
+from recurra.errors import EmptyData, SettingsError, TrainingInterrupted
 from recurra.evaluation.report import Report
 from recurra.model.trained import TrainedModel
 from recurra.training.devices import process_rank
@@ -97,7 +97,14 @@ class Job(ABC, Generic[Prepared, Network]):
             result = self.fit(prepared, network, resume=resume)
         if process_rank() > 0:
             sys.exit(0)  # the first process does the rest
-        return self.finish(prepared, network, result)
+        try:
+            return self.finish(prepared, network, result)
+        except KeyboardInterrupt:
+            if not self.keep:
+                raise
+            raise TrainingInterrupted(
+                f"The training is done and saved in {str(self.folder)!r}; what is measured after it was stopped. Go on with the same command and --resume."
+            ) from None
 
     def _prepare(self) -> Prepared:
         require_loggers(self.settings.logging)

@@ -38,7 +38,7 @@ def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
     if not nearest.is_dir():
         raise OutputExists(f"The output folder {name} cannot be made: {str(nearest)!r} is a file. Choose another one.")
     complete, started = holds_model(folder), last_path(folder / WORK).is_file()
-    if resume and complete:
+    if resume and complete and (folder / RESULTS[-1]).is_file():  # the report is written last, and can still be made
         raise OutputExists(f"{name} holds a complete model: there is nothing to go on with. Use --overwrite to train anew.")
     if resume and not started:
         raise OutputExists(f"{name} holds no interrupted training: leave out --resume.")

@@ -98,7 +98,7 @@ def write_results(folder: Path, model: TrainedModel, report: Callable[[], Report
         write_run(folder, model.run)
     except OSError as error:
         raise DataError(
-            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. Free some space. The model is saved and complete."
+            f"The report cannot be written to {str(folder)!r}: {error.strerror or error}. The model is saved and complete. Free some space and make the report with the same command and --resume."
         ) from error
 
 
