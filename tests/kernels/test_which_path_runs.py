@@ -114,18 +114,18 @@ def spy(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize(("rows", "steps"), [(2, 1), (2, 5), (64, 1)])
 @pytest.mark.parametrize("with_reset", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", [*CELLS, "stack", "LSTM", "GRU", "RNN"])
-def test_what_is_told_is_what_runs(name, training, with_reset, steps, monkeypatch):
+def test_what_is_told_is_what_runs(name, training, with_reset, rows, steps, monkeypatch):
     noise = {"LSTM": {"recurrent_dropout": 0.5}, "GRU": {"zoneout": 0.1}}.get(name, {})
     made = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}.get(name)
     layer = (
         made(3, 4, batch_first=True, **noise) if made else Stack("lstm", 3, 4, bidirectional=True) if name == "stack" else CELLS[name](3, 4)
     )
     layer.train(training)
-    x, reset = torch.zeros(2, steps, 3), torch.zeros(2, steps, dtype=torch.bool) if with_reset else None
+    x, reset = torch.zeros(rows, steps, 3), torch.zeros(rows, steps, dtype=torch.bool) if with_reset else None
     told = layer.explain_backend(x, reset=reset)
     seen = spy(monkeypatch)
     layer(x, reset=reset)
@@ -136,6 +136,14 @@ def test_what_is_told_is_what_runs(name, training, with_reset, steps, monkeypatc
         seen.clear()
         layer(x[0])
         assert f"{seen[0]}: " in told
+
+
+@pytest.mark.skipif("cpu" not in available_backends(), reason="the compiled kernels are not installed")
+@pytest.mark.parametrize(("cell", "many"), [("lstm", "cpu"), ("layernorm_gru", "cpu"), ("elman", "reference")])
+def test_a_single_step_of_many_rows_is_worth_packing_weights_for(cell, many):
+    stack = Stack(cell, 3, 4).eval()
+    for rows, expected in ((63, "reference"), (64, many)):
+        assert f"{expected}: " in stack.explain_backend(torch.zeros(rows, 1, 3))
 
 
 @pytest.mark.parametrize("make", [LSTMCell, LSTM, lambda *sizes, **options: Stack("lstm", *sizes, **options)])

@@ -179,6 +179,15 @@ def test_resets_of_both_directions_are_exported_for_any_number_of_steps():
         assert same(program(x, reset=reset), model(x, reset=reset))
 
 
+def test_a_single_step_is_exported_for_any_number_of_rows():
+    """Few rows run in plain PyTorch and many in the kernels: a graph does not ask how many there are."""
+    model = Stack("lstm", 3, 4).eval()
+    program = torch.export.export(model, (torch.randn(64, 1, 3),), dynamic_shapes=({0: Dim("row", min=2, max=4096)},)).module()
+    for rows in (5, 64):
+        x = torch.randn(rows, 1, 3)
+        torch.testing.assert_close(program(x)[0], model(x)[0])
+
+
 @pytest.mark.parametrize("make", IN_PLACE.values(), ids=IN_PLACE)
 def test_a_layer_in_torchs_place_is_exported_for_any_number_of_steps_without_lengths(make):
     model, shapes = make().eval(), ({0: Dim("row", min=2, max=4096), 1: Dim("step", min=2, max=4096)},)

@@ -198,8 +198,8 @@ class StandardCell(Cell):
         return Needs(recurrent_dropout=training and self.recurrent_dropout > 0, zoneout=self.zoneout > 0, reset=reset)
 
     def _choose(self, x: Tensor | None, *, reset: bool) -> Choice:
-        device, steps = (self.weight_hh.device, None) if x is None else (x.device, x.shape[1])
-        return choose(self.operation, self.backend, self._needs(training=self.training, reset=reset), device=device.type, steps=steps)
+        device, shape = (self.weight_hh.device, None) if x is None else (x.device, x.shape[:2])
+        return choose(self.operation, self.backend, self._needs(training=self.training, reset=reset), device=device.type, shape=shape)
 
     def extra_repr(self) -> str:
         """Sizes, and the options that are not at their default."""

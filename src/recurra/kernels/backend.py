@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
+
 from recurra.errors import BackendUnavailable, SettingsError, nearest
 from recurra.kernels import compiled_loop
 from recurra.kernels.compiled import INSTRUCTION_SET, UNAVAILABLE
@@ -62,7 +64,18 @@ def check_backend(name: str) -> None:
         raise SettingsError(f"There is no backend {name!r}: use auto, {', '.join(BACKENDS)}.{nearest(name, BACKENDS)}")
 
 
-def choose(operation: str, requested: str, needs: Needs | None = None, *, device: str | None = "cpu", steps: int | None = None) -> Choice:
+_MANY_ROWS = 64
+"""Rows from which a single step is worth packing the weights for."""
+
+
+def choose(
+    operation: str,
+    requested: str,
+    needs: Needs | None = None,
+    *,
+    device: str | None = "cpu",
+    shape: tuple[int, int] | None = None,
+) -> Choice:
     """The backend for one call.
 
     Args:
@@ -70,14 +83,14 @@ def choose(operation: str, requested: str, needs: Needs | None = None, *, device
         requested: "auto" or a name of `BACKENDS`.
         needs: the options in force; None for none.
         device: type of the device that the tensors are on; None when it is not known yet (any that the backend runs on).
-        steps: T of the call; None when it is not known yet (many).
+        shape: B and T of the call; None when they are not known yet (many steps).
 
     Raises:
         SettingsError: there is no backend of this name.
         BackendUnavailable: the backend was named and cannot do what is needed.
     """
     check_backend(requested)
-    if requested == "auto" and steps == 1:
+    if requested == "auto" and shape is not None and shape[1] == 1 and not _is_worth_packing(operation, shape[0], device):
         return Choice("reference", "a single step has nothing to fuse, and plain PyTorch starts faster (a stepper is faster still)")
     refusals: dict[str, str] = {}
     # Who has no GPU need not hear of kernels for it.
@@ -92,6 +105,12 @@ def choose(operation: str, requested: str, needs: Needs | None = None, *, device
     raise BackendUnavailable(
         f"The backend {requested!r} cannot run this {operation}: {why}. Use backend 'auto' or 'reference', or leave out what it cannot do."
     )
+
+
+def _is_worth_packing(operation: str, rows: int, device: str | None) -> bool:
+    """Whether a single step is faster by the compiled kernels. Elman's is little more than one product; a graph serves any number of rows."""
+    known = device == "cpu" and UNAVAILABLE is None and not torch.compiler.is_compiling()
+    return known and rows >= _MANY_ROWS and not operation.startswith("elman")
 
 
 def _refusal(name: str, operation: str, needs: Needs, device: str | None) -> str | None:

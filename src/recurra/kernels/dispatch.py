@@ -101,7 +101,7 @@ def choose_backend(operation: str, requested: str, x: Tensor, resets: Resets | N
     dropout = noise is not None and noise.dropout is not None
     zoneout = noise is not None and bool(noise.zoneout)
     needs = Needs(recurrent_dropout=dropout, zoneout=zoneout, reset=resets is not None)
-    return choose(operation, requested, needs, device=x.device.type, steps=x.shape[1]).backend
+    return choose(operation, requested, needs, device=x.device.type, shape=x.shape[:2]).backend
 
 
 def tell_what_is_missing(x: Tensor) -> None:

@@ -270,13 +270,14 @@ class TorchLayer(nn.RNNBase):
 
     def _choose_for(self, given: Tensor | PackedSequence | None, lengths: Tensor | None, reset: Tensor | None) -> Choice:
         """The backend of a call; "torch" is torch's own layer."""
-        data, steps = self.weight_ih_l0, None
+        data, shape = self.weight_ih_l0, None
         if isinstance(given, PackedSequence):
-            data, steps = given.data, len(given.batch_sizes)
+            data, shape = given.data, (int(given.batch_sizes[0]), len(given.batch_sizes))
         elif given is not None:
-            data, steps = given, given.shape[1 if self.batch_first and given.dim() == 3 else 0]
+            rows, steps = (1, given.shape[0]) if given.dim() == 2 else given.shape[:2] if self.batch_first else given.shape[1::-1]
+            data, shape = given, (rows, steps)
         operation, needs = self._operation().name, self._needs(training=self.training, reset=reset is not None)
-        chosen = choose(operation, self.backend, needs, device=data.device.type, steps=steps)
+        chosen = choose(operation, self.backend, needs, device=data.device.type, shape=shape)
         noisy = self.training and (self.recurrent_dropout or self.weight_dropout or self.variational_dropout)
         if self.backend != "auto" or noisy or self.zoneout or self.layer_norm or reset is not None:
             return chosen
