@@ -72,7 +72,7 @@ class TrainingSettings(Group):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the forward and backward pass; below float32 it is automatic mixed precision."""
     divergence_factor: Annotated[float, Field(gt=1.0)] = 100.0
-    """Training stops with advice when a batch's loss is this many times that of the first batches."""
+    """Training stops with advice when a batch's loss is this many times that of the first batches, signs left out."""
     checkpoint_seconds: Annotated[float, Field(gt=0.0)] = 60.0
     """Time between checkpoints in the middle of an epoch; one is written after every epoch anyway."""
     gradient_flow_batches: Annotated[int, Field(ge=0)] = 4
