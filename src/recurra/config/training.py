@@ -62,7 +62,7 @@ class TrainingSettings(Group):
     batch_tokens: Positive = 16_384
     """Most steps of a batch, padding included: long texts make batches of fewer rows."""
     accumulate: Positive = 1
-    """Batches whose gradients are added before a step."""
+    """Batches whose mean gradient a step takes, each batch counting alike."""
     clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
     """Largest norm of the whole gradient; 0 does not clip."""
     clip_value: Annotated[float, Field(ge=0.0)] = 0.0
