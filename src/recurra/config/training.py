@@ -20,7 +20,8 @@ class OptimizerSettings(Group):
     learning_rate: Annotated[float, Field(gt=0.0)] | Literal["auto"] = 2e-3
     """Step size at its largest; auto runs the learning-rate finder first."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
-    """Decay of the weight matrices; biases and normalization gains are never decayed."""
+    """Decay of the weight matrices: decoupled from the gradient (Loshchilov & Hutter 2019) but for sgd, adam, rmsprop, adagrad, asgd and
+    adagrad_momentum, which add it to the gradient. Biases, normalization gains, initial states and embeddings are never decayed."""
     embedding_factor: Annotated[float, Field(gt=0.0)] = 3.0
     """Learning rate of the embeddings in multiples of that of all else: each of their rows is met in few batches only."""
     averaging: Literal["half", "stalled"] = "half"
