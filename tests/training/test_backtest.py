@@ -16,7 +16,8 @@ from recurra.data.series import read_series
 from recurra.errors import DataError, OutputExists, RowError, SettingsError
 from recurra.metrics import seasonal_scale
 from recurra.model.forecast.forecaster import Forecaster
-from recurra.training.forecast.backtest import Backtest, backtest
+from recurra.training.forecast.backtest import FOLDS, Backtest, backtest
+from recurra.training.output import LOCK, locked_output
 
 HORIZON, STEPS = 4, 160
 SETTINGS = {
@@ -150,6 +151,24 @@ def test_an_interrupted_backtest_goes_on(model: Forecaster, tmp_path: Path, refi
     assert again.metrics == pytest.approx(whole.metrics)
     assert not any(line.startswith("fold 1 of 2: training") for line in lines)
     assert {path.name for path in (tmp_path / "cut").iterdir()} == {"backtest.json", "report.html"}
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
+def test_two_backtests_do_not_meet_in_one_folder(model: Forecaster, tmp_path: Path, options: dict[str, bool]) -> None:
+    output = tmp_path / "out"
+    with locked_output(output, inside=FOLDS, what="backtest"):
+        (output / FOLDS / "1.npz").write_bytes(b"of the other one")
+        with pytest.raises(OutputExists, match=r"Another backtest is at work in .*out.*choose another --output"):
+            backtest(model, sales(), folds=2, fold_length=1, output=output, **options)
+        assert (output / FOLDS / "1.npz").read_bytes() == b"of the other one"
+
+
+def test_a_backtest_that_was_killed_at_its_start_is_no_obstacle(model: Forecaster, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    (output / FOLDS).mkdir(parents=True)
+    (output / FOLDS / LOCK).touch()
+    backtest(model, sales(), folds=2, fold_length=1, output=output)
+    assert sorted(path.name for path in output.iterdir()) == ["backtest.json", "report.html"]
 
 
 def test_the_folder_holds_the_figures_and_a_page(model: Forecaster, tmp_path: Path) -> None:

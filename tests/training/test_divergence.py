@@ -66,6 +66,18 @@ def test_a_diverged_run_can_be_resumed_from_before(tmp_path):
     assert len(result.history) == 3
 
 
+@pytest.mark.parametrize("first", [[-2.0] * 10, [-1.0, 1.0] * 5])
+def test_a_loss_that_may_be_below_zero_is_told_by_its_size(first):
+    """Likelihoods of densities: what is a few times as large as the first losses, on the other side of zero, is no explosion."""
+    guard = DivergenceGuard(100.0)
+    model = network()
+    options = {"norm": 1.0, "learning_rate": 0.1}
+    for step, loss in enumerate([*first, 4.0], start=1):
+        guard.check(model, step=step, loss=loss, **options)
+    with pytest.raises(TrainingDiverged, match="step 12: the loss is 300"):
+        guard.check(model, step=12, loss=300.0, **options)
+
+
 def test_infinite_gradients_are_tolerated_under_a_loss_scaler_for_a_while():
     guard = DivergenceGuard(100.0, scaled=True)
     model = network()

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
 from standin import TinyLoader, TinyNetwork, network, run
 from torch import nn
 
 from recurra.data.batch import Batch, Sequence
 from recurra.layers import Stack
+from recurra.training.checkpoints import last_path, read_checkpoint
 from recurra.training.gradient_flow import GradientFlow
 
 
@@ -119,6 +124,22 @@ def test_a_layer_that_reads_raw_numbers_is_watched():
     layer(torch.ones(2, 3, 1))[0].sum().backward()
     flow.collect()
     assert any("distance" in record for record in flow.end_epoch(1))
+
+
+def test_steps_that_the_loss_scaler_skips_are_no_measurement(tmp_path, monkeypatch):
+    """float16, here with the scaler of the CPU: it begins too large, as it does by design, and the first gradients overflow."""
+
+    def trainer(*, precision, **options):
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30)
+        return Trainer(plugins=[MixedPrecision(precision, "cpu", scaler=scaler)], **options)
+
+    monkeypatch.setattr("recurra.training.fit.choose_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr("recurra.training.fit.lightning.Trainer", trainer)
+    _, result = run(tmp_path, training__precision="float16", training__gradient_flow_batches=6, training__epochs=6)
+    scale = read_checkpoint(last_path(tmp_path))["scaler"]["scale"]
+    assert scale < 2.0**30
+    assert {record["epoch"] for record in result.gradient_flow} >= {5, 6}
+    assert all(math.isfinite(record["norm"]) for record in result.gradient_flow)
 
 
 def test_hooks_are_gone_afterwards(tmp_path):

@@ -61,6 +61,14 @@ def test_a_training_that_is_being_resumed_is_not_resumed_again(interrupted: Path
     assert contents(interrupted) == before
 
 
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}])
+def test_a_running_training_is_not_taken_for_an_interrupted_one(interrupted: Path, options: dict[str, bool]) -> None:
+    with locked_output(interrupted), pytest.raises(OutputExists, match="Another training is at work"):
+        train(rows(24), output=interrupted, settings=INPUTS, **options)
+    with pytest.raises(OutputExists, match="holds an interrupted training"):
+        train(rows(24), output=interrupted, settings=INPUTS)
+
+
 def test_the_lock_of_a_killed_training_is_gone(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from recurra.training.output import locked_output\n"

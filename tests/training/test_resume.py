@@ -192,7 +192,7 @@ def test_more_epochs_after_the_end(tmp_path):
 
 def test_other_settings_are_refused(tmp_path):
     run(tmp_path, training__epochs=1)
-    with pytest.raises(SettingsError, match=r"optimizer\.name \(was 'adamw', is 'sgd'\)"):
+    with pytest.raises(SettingsError, match=r"optimizer\.name \(was 'adamw', is 'sgd'\).*start anew with --overwrite"):
         run(tmp_path, resume=True, optimizer__name="sgd")
 
 
@@ -221,7 +221,7 @@ def test_damaged_checkpoint(tmp_path):
     run(tmp_path, training__epochs=1)
     path = last_path(tmp_path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(ModelFolderError, match="damaged"):
+    with pytest.raises(ModelFolderError, match=r"damaged .*Start anew with --overwrite"):
         run(tmp_path, resume=True)
 
 

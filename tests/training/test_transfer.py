@@ -226,6 +226,21 @@ def test_rates_by_depth() -> None:
     assert moved == pytest.approx({"0.weight": 0.25, "0.bias": 0.25, "1.weight": 0.5, "1.bias": 1.0}, abs=1e-6)
 
 
+def test_parameters_that_never_learn_are_not_woken() -> None:
+    """As those of the conditional random field with tag.crf=false."""
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    network[2].requires_grad_(False)
+    layers = LayerGroups({"0.weight": 2, "1.weight": 1}, decay=0.5, unfreezing=1.0)
+
+    def learning() -> list[str]:
+        return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+
+    layers.freeze(network, epochs=1.5)
+    assert learning() == ["0.bias", "1.weight", "1.bias"]
+    layers.unfreeze(network)
+    assert learning() == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
 @pytest.mark.parametrize("stop", [1, 5, 9])
 def test_interrupted_and_resumed_is_uninterrupted(stop: int, pretrained: Path, tmp_path: Path, quiet_report: None) -> None:
     """Bit for bit, wherever the interruption comes: before, while and after layers begin to learn."""

@@ -20,7 +20,8 @@ class OptimizerSettings(Group):
     learning_rate: Annotated[float, Field(gt=0.0)] | Literal["auto"] = 2e-3
     """Step size at its largest; auto runs the learning-rate finder first."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
-    """Decay of the weight matrices; biases and normalization gains are never decayed."""
+    """Decay of the weight matrices: decoupled from the gradient (Loshchilov & Hutter 2019) but for sgd, adam, rmsprop, adagrad, asgd and
+    adagrad_momentum, which add it to the gradient. Biases, normalization gains, initial states and embeddings are never decayed."""
     embedding_factor: Annotated[float, Field(gt=0.0)] = 3.0
     """Learning rate of the embeddings in multiples of that of all else: each of their rows is met in few batches only."""
     averaging: Literal["half", "stalled"] = "half"
@@ -62,7 +63,7 @@ class TrainingSettings(Group):
     batch_tokens: Positive = 16_384
     """Most steps of a batch, padding included: long texts make batches of fewer rows."""
     accumulate: Positive = 1
-    """Batches whose gradients are added before a step."""
+    """Batches whose mean gradient a step takes, each batch counting alike."""
     clip_norm: Annotated[float, Field(ge=0.0)] = 1.0
     """Largest norm of the whole gradient; 0 does not clip."""
     clip_value: Annotated[float, Field(ge=0.0)] = 0.0
@@ -72,7 +73,7 @@ class TrainingSettings(Group):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the forward and backward pass; below float32 it is automatic mixed precision."""
     divergence_factor: Annotated[float, Field(gt=1.0)] = 100.0
-    """Training stops with advice when a batch's loss is this many times that of the first batches."""
+    """Training stops with advice when a batch's loss is this many times that of the first batches, signs left out."""
     checkpoint_seconds: Annotated[float, Field(gt=0.0)] = 60.0
     """Time between checkpoints in the middle of an epoch; one is written after every epoch anyway."""
     gradient_flow_batches: Annotated[int, Field(ge=0)] = 4

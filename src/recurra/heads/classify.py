@@ -26,7 +26,7 @@ MISSING = -1
 
 
 class ClassifyHead(RowHead):
-    r"""One class a row: \(p = \mathrm{softmax}(o)\), loss \(-\sum_c w_y q_c \log p_c\).
+    r"""One class a row: \(p = \mathrm{softmax}(o)\), loss \(-\sum_c w_c q_c \log p_c\).
 
     The smoothed target is \(q_c = (1 - \epsilon)[c = y] + \epsilon / C\); the mean over a batch is weighted by
     \(w_y\), as `torch.nn.CrossEntropyLoss` does.

@@ -247,10 +247,13 @@ class NegativeBinomialHead(ForecastHead):
 
     def losses(self, parameters: Float[Tensor, "... O"], answers: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Negative log likelihood."""
-        mean, dispersion = parameters.unbind(-1)
-        size, product = 1.0 / dispersion, dispersion * mean
+        # In double precision: where counts are nearly Poisson's, the terms are so much larger than their sum that single precision would
+        # turn the gradient of the dispersion around. MPS has no other.
+        mean, dispersion = (parameters if parameters.device.type == "mps" else parameters.double()).unbind(-1)
+        answers, size, product = answers.to(mean), 1.0 / dispersion, dispersion * mean
         likelihood = torch.lgamma(answers + size) - torch.lgamma(answers + 1) - torch.lgamma(size)
-        return -(likelihood - size * product.log1p() + answers * (product / (1 + product)).log())
+        loss = -(likelihood - size * product.log1p() + answers * (product / (1 + product)).log())
+        return loss.to(parameters.dtype)
 
     def point(self, parameters: Float[Tensor, "... O"]) -> Float[Tensor, "..."]:
         """The mean."""

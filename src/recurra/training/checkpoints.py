@@ -116,7 +116,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, BadZipFile, zlib.error, pickle.UnpicklingError) as error:
         raise ModelFolderError(
-            f"The checkpoint {str(path)!r} is damaged and cannot be read ({type(error).__name__}). Start again without --resume."
+            f"The checkpoint {str(path)!r} is damaged and cannot be read ({type(error).__name__}). Start anew with --overwrite."
         ) from error
     if not isinstance(state, dict):
         raise ModelFolderError(f"{str(path)!r} is not a checkpoint: it holds a {type(state).__name__}.")

@@ -23,8 +23,8 @@ class DivergenceGuard:
     """Compares the loss of each step with that of the first ten.
 
     Args:
-        factor: a loss this many times the mean of the first ten steps (of at least 0.001, so that a loss that starts
-            near zero does not trip it) is an explosion.
+        factor: a loss this many times the mean size of those of the first ten steps (of at least 0.001, so that a loss that
+            starts near zero does not trip it) is an explosion. The likelihood of a density may be below zero: signs do not count.
         scaled: float16 with a loss scaler: single infinite gradients are expected there and the scaler skips the step;
             only 50 in a row stop the training.
     """
@@ -56,7 +56,7 @@ class DivergenceGuard:
         if len(self._first) < FIRST_STEPS:
             self._first.append(loss)
             return
-        start = sum(self._first) / len(self._first)
+        start = sum(abs(loss) for loss in self._first) / len(self._first)
         if loss > self.factor * max(start, SMALLEST_BASELINE):
             reason = f"the loss is {loss:.4g}, over training.divergence_factor={self.factor:g} times the {start:.4g} of the first steps"
             raise _diverged(reason, network, step=step, loss=loss, learning_rate=learning_rate)

@@ -182,7 +182,7 @@ def _check_settings(before: Mapping[str, Any], settings: Settings) -> None:
     ]
     if changed:
         raise SettingsError(
-            f"The interrupted run had other settings: {'; '.join(changed)}. Resume with the same settings, or start again without --resume."
+            f"The interrupted run had other settings: {'; '.join(changed)}. Resume with the same settings, or start anew with --overwrite."
         )
 
 

@@ -212,10 +212,11 @@ class Fitting(lightning.LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
         """Look at the gradient, then clip it."""
         training = self.settings.training
-        if self._watched:
+        self._norm = clip_gradients(self.parameters_in_training)
+        if self._watched and math.isfinite(self._norm):
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             self.flow.collect(scale=(scaler.get_scale() if scaler is not None else 1.0) / len(self._step_losses))
-        self._norm = clip_gradients(self.parameters_in_training)
+        self.flow.stop()  # what is not finite is no measurement: the loss scaler skips the step, or the guard stops the training
         self._loss = self._mean_over_processes(sum(self._step_losses) / len(self._step_losses))
         self._step_losses.clear()
         self.guard.check(self.network, step=self.course.step + 1, loss=self._loss, norm=self._norm, learning_rate=self._rate)

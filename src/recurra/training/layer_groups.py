@@ -36,16 +36,16 @@ class LayerGroups:
         return {name: self.decay**depth for name, depth in self.depths.items()}
 
     def freeze(self, network: nn.Module, *, epochs: float) -> None:
-        """Let learn what learns after so many epochs, and nothing else.
+        """Of the parameters that are named, let those learn that learn after so many epochs, and no others.
 
         Args:
             network: whose parameters are named.
             epochs: that are done, with the share of the present one.
         """
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad_(self.depths.get(name, 0) * self.unfreezing <= epochs)
+        for name, depth in self.depths.items():
+            network.get_parameter(name).requires_grad_(depth * self.unfreezing <= epochs)
 
     def unfreeze(self, network: nn.Module) -> None:
-        """Let all layers learn."""
-        for parameter in network.parameters():
-            parameter.requires_grad_()
+        """Let all parameters that are named learn."""
+        for name in self.depths:
+            network.get_parameter(name).requires_grad_()

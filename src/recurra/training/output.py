@@ -15,7 +15,7 @@ from recurra.errors import DataError, ModelFolderError, OutputExists
 from recurra.model.folder import holds_model, write_file
 from recurra.training.checkpoints import last_path
 
-__all__ = ["WORK", "begin_output", "check_output", "check_plan", "locked_output"]
+__all__ = ["WORK", "begin_output", "check_at_rest", "check_output", "check_plan", "clear", "locked_output"]
 
 WORK = "training"
 """Folder inside the output where checkpoints and logs live."""
@@ -52,17 +52,44 @@ def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
         raise OutputExists(f"{name} holds an interrupted training: go on with --resume, or start anew with --overwrite.")
 
 
+def check_at_rest(folder: Path, *, inside: str = WORK, what: str = "training") -> None:
+    """Whether nobody is at work in the output folder: what a running training has written so far is no interrupted one.
+
+    Args:
+        folder: the output folder.
+        inside: folder in it where the lock lies.
+        what: is at work, for the message.
+
+    Raises:
+        OutputExists: another training is at work in it.
+    """
+    try:
+        descriptor = os.open(folder / inside / LOCK, os.O_RDWR)
+    except OSError:
+        return  # no lock, nobody at work; what is wrong with the folder is told when it is made
+    try:
+        if not _locks(descriptor):
+            raise _at_work(folder, what)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
-def locked_output(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of the output folder; what is made for it goes again where nothing was put in it.
+def locked_output(folder: Path, *, inside: str = WORK, what: str = "training") -> Iterator[None]:
+    """Keep others out of the output folder; what is made for it goes again where nothing was put in it.
 
     A file system that knows no locks keeps nobody out.
+
+    Args:
+        folder: the output folder.
+        inside: folder in it where the lock lies.
+        what: is at work, for the message.
 
     Raises:
         OutputExists: another training is at work in it.
         DataError: it cannot be made or written to.
     """
-    work, path = folder / WORK, folder / WORK / LOCK
+    work, path = folder / inside, folder / inside / LOCK
     new = [each for each in (folder.absolute(), *folder.absolute().parents) if not each.exists()]
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -71,9 +98,7 @@ def locked_output(folder: Path) -> Iterator[None]:
         raise _cannot_be_made(folder, error) from error
     try:
         if not _locks(descriptor):
-            raise OutputExists(
-                f"Another training is at work in {str(folder)!r}: wait for its end, stop it (Ctrl-C) and go on with --resume, or choose another --output."
-            )
+            raise _at_work(folder, what)
         try:
             yield
         finally:
@@ -146,14 +171,25 @@ def begin_output(folder: Path, fingerprint: str) -> None:
         for name in RESULTS:
             (folder / name).unlink(missing_ok=True)
         work.mkdir(parents=True, exist_ok=True)
-        for path in work.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path.name != LOCK:
-                path.unlink()
+        clear(work)
         write_file(work / PLAN, (json.dumps(now, indent=1) + "\n").encode())
     except OSError as error:
         raise _cannot_be_made(folder, error) from error
+
+
+def clear(work: Path) -> None:
+    """Remove everything in a folder but the lock."""
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def _at_work(folder: Path, what: str) -> OutputExists:
+    return OutputExists(
+        f"Another {what} is at work in {str(folder)!r}: wait for its end, stop it (Ctrl-C) and go on with --resume, or choose another --output."
+    )
 
 
 def _cannot_be_made(folder: Path, error: OSError) -> DataError:

@@ -36,10 +36,12 @@ class Schedule:
     Source: cosine, Loshchilov & Hutter 2017 (SGDR), equation 5, one period; one_cycle, Smith & Topin 2018, section 3,
     with torch's start and end; slanted_triangular, Howard & Ruder 2018, equation 3, whose ratio is 1 / floor.
 
+    Later steps than the last one have the factor that is reached behind it.
+
     Args:
         settings: shape, warm-up, floor, patience.
         learning_rate: the rate at its largest.
-        steps: optimizer steps of the whole run; later steps keep the last step's factor.
+        steps: optimizer steps of the whole run.
     """
 
     def __init__(self, settings: ScheduleSettings, *, learning_rate: float, steps: int) -> None:

@@ -17,7 +17,7 @@ from recurra.training.devices import process_rank
 from recurra.training.forecast.job import ForecastJob
 from recurra.training.job import Job, Show
 from recurra.training.language.job import LanguageJob
-from recurra.training.output import check_output, locked_output
+from recurra.training.output import check_at_rest, check_output, locked_output
 from recurra.training.recommend.job import RecommendJob
 from recurra.training.tables.job import TableJob
 from recurra.training.translate.job import TranslateJob
@@ -107,6 +107,7 @@ def train(
     job = _job(chosen)(data, chosen, folder, validation=validation, test=test, show=show)
     if process_rank() > 0:
         return job.run(resume=resume)
+    check_at_rest(folder)
     check_output(folder, resume=resume, overwrite=overwrite)
     with locked_output(folder):
         check_output(folder, resume=resume, overwrite=overwrite)  # another training may have come to its end in between

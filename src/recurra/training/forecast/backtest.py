@@ -42,12 +42,12 @@ from recurra.training.forecast.prepare import Prepared, part_bounds
 from recurra.training.forecast.report import main_metric, shown_windows, time_text
 from recurra.training.forecast.results import Measured, fit_on, measure_on
 from recurra.training.job import Show
-from recurra.training.output import WORK
+from recurra.training.output import LOCK, WORK, check_at_rest, clear, locked_output
 
 __all__ = ["Backtest", "Fold", "Refit", "backtest"]
 
-RESULT, PAGE, FOLDS = "backtest.json", "report.html", "folds"
-"""Files of the output folder, and the folder of finished folds in it."""
+RESULT, PAGE, FOLDS, KEY = "backtest.json", "report.html", "folds", "key.json"
+"""Files of the output folder, the folder of finished folds in it, and the file there that tells which backtest they are of."""
 
 
 def backtest(
@@ -82,16 +82,28 @@ def backtest(
 
     Raises:
         SettingsError: the model is no forecaster, or a number makes no sense.
-        OutputExists: the folder holds something, and neither `resume` nor `overwrite` is set.
-        DataError: the series are too short for the folds.
+        OutputExists: the folder holds something, and neither `resume` nor `overwrite` is set; or another backtest is at work in it.
+        DataError: the series are too short for the folds, or the folder cannot be made.
     """
     forecaster = model if isinstance(model, Forecaster) else _loaded(model)
     length = forecaster.horizon if fold_length is None else fold_length
     work = _Work(forecaster, data, folds=folds, fold_length=length, refit=refit, on_error=on_error, show=show)
-    folder = None if output is None else _opened(Path(output), work.key(), resume=resume, overwrite=overwrite)
+    if output is None:
+        return _measured(work, None)
+    folder, key = Path(output), work.key()
+    check_at_rest(folder, inside=FOLDS, what="backtest")
+    _check(folder, key, resume=resume, overwrite=overwrite)
+    with locked_output(folder, inside=FOLDS, what="backtest"):
+        _check(folder, key, resume=resume, overwrite=overwrite)  # another backtest may have come to its end in between
+        _begin(folder, key, resume=resume)
+        return _measured(work, folder)
+
+
+def _measured(work: _Work, folder: Path | None) -> Backtest:
+    """All folds, kept in the output folder where there is one."""
     found: list[Fold] = []
     shown: list[ForecastWindow] = []
-    for number in range(folds):
+    for number in range(work.folds):
         path = None if folder is None else folder / FOLDS / f"{number + 1}.npz"
         fold = kept_fold(path) if path is not None and path.is_file() else None
         if fold is None:
@@ -105,7 +117,7 @@ def backtest(
     if folder is not None:
         write_file(folder / RESULT, (json.dumps(result.state(), indent=1) + "\n").encode())
         write_report(folder / PAGE, backtest_report(folder.absolute().name, work.model, work.series, result, shown))
-        shutil.rmtree(folder / FOLDS)
+        clear(folder / FOLDS)
         work.say(f"report: {folder / PAGE}")
     return result
 
@@ -303,33 +315,33 @@ def _loaded(path: str | Path) -> Forecaster:
     return found
 
 
-def _opened(folder: Path, key: str, *, resume: bool, overwrite: bool) -> Path:
-    """The output folder, ours."""
-    started = folder / FOLDS / "key.json"
-    if not resume and folder.exists() and any(folder.iterdir()):
-        ours = (folder / RESULT).is_file() or started.is_file()
-        if not (overwrite and ours):
-            advice = (
-                "go on with --resume, or start anew with --overwrite"
-                if started.is_file()
-                else "choose another one, or replace it with --overwrite"
-            )
-            what = "an interrupted backtest" if started.is_file() else "a backtest" if ours else "other things than a backtest"
-            raise OutputExists(f"{str(folder)!r} holds {what}: {advice if ours else 'choose another one'}.")
-        for name in (RESULT, PAGE):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / FOLDS, ignore_errors=True)
+def _check(folder: Path, key: str, *, resume: bool, overwrite: bool) -> None:
+    """Whether the output folder may be used."""
+    name, started = repr(str(folder)), folder / FOLDS / KEY
     if resume and not started.is_file():
-        raise OutputExists(f"{str(folder)!r} holds no interrupted backtest: leave out --resume.")
+        raise OutputExists(f"{name} holds no interrupted backtest: leave out --resume.")
     if resume and started.read_text(encoding="utf-8") != key:
-        raise OutputExists(
-            f"The backtest in {str(folder)!r} was started with other data, folds or another model: start anew with --overwrite."
-        )
+        raise OutputExists(f"The backtest in {name} was started with other data, folds or another model: start anew with --overwrite.")
+    if resume or not folder.is_dir() or not any(folder.iterdir()):
+        return
+    complete = (folder / RESULT).is_file()
+    if not (complete or started.is_file() or (folder / FOLDS / LOCK).is_file()):
+        raise OutputExists(f"{name} holds other things than a backtest: choose another one.")
+    if started.is_file() and not overwrite:
+        raise OutputExists(f"{name} holds an interrupted backtest: go on with --resume, or start anew with --overwrite.")
+    if complete and not overwrite:
+        raise OutputExists(f"{name} holds a backtest: choose another one, or replace it with --overwrite.")
+
+
+def _begin(folder: Path, key: str, *, resume: bool) -> None:
+    """Make the output folder ours."""
     try:
-        (folder / FOLDS).mkdir(parents=True, exist_ok=True)
-        write_file(started, key.encode())
+        if not resume:
+            for name in (RESULT, PAGE):
+                (folder / name).unlink(missing_ok=True)
+            clear(folder / FOLDS)
+        write_file(folder / FOLDS / KEY, key.encode())
     except OSError as error:
         raise ModelFolderError(
             f"The output folder {str(folder)!r} cannot be made: {error.strerror or error}. Choose another one."
         ) from error
-    return folder
