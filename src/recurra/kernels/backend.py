@@ -74,7 +74,7 @@ def choose(
     needs: Needs | None = None,
     *,
     device: str | None = "cpu",
-    shape: tuple[int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> Choice:
     """The backend for one call.
 
