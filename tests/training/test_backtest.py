@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,17 @@ def test_the_later_steps_of_a_new_series_change_no_earlier_fold(model: Forecaste
 def test_training_anew_is_another_model(model: Forecaster) -> None:
     never, each = (backtest(model, sales(), folds=1, refit=refit) for refit in ("never", "each"))  # type: ignore[arg-type]
     assert figures(never) != figures(each)
+
+
+def test_a_model_of_several_processes_is_trained_anew_in_one(model: Forecaster) -> None:
+    """Each of several processes would run the whole backtest. A step takes as many windows as before."""
+    found = []
+    for changed in ({"devices": 2}, {"accumulate": 2}, {}):
+        other = copy(model)
+        training = model.settings.training.model_copy(update={"batch_size": 8, "epochs": 3, **changed})
+        other.settings = model.settings.model_copy(update={"training": training})
+        found.append(figures(backtest(other, sales(), folds=1, refit="each")))
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize("refit", ["never", "each"])

@@ -299,13 +299,15 @@ class _Work:
 
 
 def _settings(settings: Settings) -> Settings:
-    """Those of a training on all that lies before a fold: nothing is kept back for a test."""
+    """Those of a training on all that lies before a fold: nothing is kept back for a test, and one process has what several had."""
     share = settings.data.validation_share
     if settings.forecast.parts is not None:
         share = settings.forecast.parts[1] / sum(settings.forecast.parts[:2])
     forecast = settings.forecast.model_copy(update={"parts": None})
     data = settings.data.model_copy(update={"test_share": 0.0, "validation_share": share})
-    return settings.model_copy(update={"forecast": forecast, "data": data})
+    own = settings.training
+    training = own.model_copy(update={"devices": 1, "accumulate": own.accumulate * own.devices})
+    return settings.model_copy(update={"forecast": forecast, "data": data, "training": training})
 
 
 def _loaded(path: str | Path) -> Forecaster:
