@@ -136,6 +136,14 @@ def test_an_utterance_is_never_the_name_of_a_table(text: str, models: tuple[Any,
     assert models[1].chat().say(text).labels["intent"][0] in {"card", "money", "oos"}
 
 
+def test_a_history_of_half_characters_is_read(models: tuple[Any, Any]) -> None:
+    """Of bytes that were no UTF-8, as a pipe may bring them."""
+    dialogue = models[0].chat(least=0.0)
+    dialogue.say("hello \udcff")
+    assert dialogue.say("thank you \udcff").source == "reply"
+    assert dialogue.utterances[0] == "hello \ufffd"
+
+
 def test_known_answers_come_first(models: tuple[Any, Any]) -> None:
     dialogue = models[1].chat(models[0], answers={"card": "Call 0800."})
     assert dialogue.say("my card is gone").text == "Call 0800."

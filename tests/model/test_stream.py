@@ -123,7 +123,9 @@ def test_pieces_are_kept_while_there_is_room(models: dict[str, Any], monkeypatch
 def test_half_characters_and_other_things(models: dict[str, Any]) -> None:
     model = make(models)
     stream = model.stream(2)
-    assert_same(stream.feed(["superb \udc80", None]), model.predict(["superb ?", ""]))
+    assert_same(stream.feed(["superb \udc80", None]), model.predict(["superb \ufffd", ""]))
+    stream.reset()
+    assert_same(stream.feed([["superb", "\udc80"], None]), model.predict(["superb \ufffd", ""]))
     for wrong in (3, {"text": "superb"}.items(), b"superb"):
         with pytest.raises(TypeError, match="A piece is a text, a list of tokens or None"):
             stream.read(["superb", wrong])

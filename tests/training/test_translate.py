@@ -134,8 +134,10 @@ def test_forbidden_and_forced_words(learnt: Translator) -> None:
 
 def test_half_characters_are_read_as_signs(learnt: Translator) -> None:
     """Bytes that were no UTF-8 reach Python as half characters, also from the command line."""
-    assert learnt.translate(["a cat"], forbidden=["\udcff"]) == learnt.translate(["a cat"], forbidden=["?"])
-    assert learnt.attention("a \udcff").source == learnt.attention("a ?").source
+    assert learnt.translate(["a cat"], forbidden=["\udcff"]) == learnt.translate(["a cat"], forbidden=["\ufffd"])
+    with pytest.raises(SettingsError, match="cannot be forced where"):
+        learnt.translate(["a cat"], forbidden=["\ufffd"], forced=["a \udcff"])
+    assert learnt.attention("a \udcff").source == learnt.attention("a \ufffd").source
 
 
 def test_a_text_depends_on_itself_alone(learnt: Translator) -> None:

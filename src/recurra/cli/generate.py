@@ -51,6 +51,7 @@ def generate(
         Of the draws: the same one writes the same text. A new text each time when not given.
     """
     from recurra.cli.output import while_read
+    from recurra.data.surrogates import without_surrogates
     from recurra.errors import SettingsError
     from recurra.model.language.model import LanguageModel
     from recurra.model.load import load
@@ -60,7 +61,7 @@ def generate(
         raise SettingsError(f"{model!r} is no language model and writes no text: use `recurra {chosen.command} {model} ...`.")
     if prompt == "-":
         prompt = sys.stdin.read().removesuffix("\n")
-    prompt = prompt.encode(errors="replace").decode()  # bytes that were no UTF-8 reach Python as half characters
+    prompt = without_surrogates(prompt)
     unknown = chosen.unknown(prompt)
     if unknown:
         treatment = "read as unknown" if chosen.knows_unknown else "passed over"

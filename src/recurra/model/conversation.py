@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from recurra.data.dialogues import HISTORY, history_text
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import SettingsError, nearest
 from recurra.heads import ClassifyHead, LabelsHead, TagHead
 from recurra.model.model import Model
@@ -119,6 +120,7 @@ class Conversation:
 
     def say(self, text: str) -> Answer:
         """What becomes of an utterance; it and its answer are part of the history from then on."""
+        text = without_surrogates(text)
         self.utterances.append(text)
         labels: dict[str, tuple[Any, float]] = {}
         spans: dict[str, list[dict[str, Any]]] = {}

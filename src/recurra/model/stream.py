@@ -17,6 +17,7 @@ from torch import nn
 
 from recurra.config import Settings
 from recurra.data.batch import Sequence
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import SettingsError
 from recurra.features import Feature
 from recurra.features.text import TextFeature, TokenEmbedding
@@ -218,9 +219,7 @@ class Stream:
 
     def _encode(self, pieces: list[Any], dtype: Any) -> list[np.ndarray]:
         """The token numbers of texts, or of lists of tokens, none of which is missing."""
-        # Bytes that were no UTF-8 reach Python as half characters, which no table can hold.
-        whole = [piece.encode(errors="replace").decode() if isinstance(piece, str) else piece for piece in pieces]
-        rows = self._feature.encode(pl.Series(self._feature.name, whole, dtype=dtype))
+        rows = self._feature.encode(pl.Series(self._feature.name, without_surrogates(pieces), dtype=dtype))
         return [rows.values[begin:end].astype(np.int64) for begin, end in itertools.pairwise(rows.offsets.tolist())]
 
     def _run(self, running: list[int], tokens: np.ndarray) -> None:

@@ -10,6 +10,7 @@ import polars as pl
 
 from recurra.config import Settings
 from recurra.data.questions import Question, Questions, read_asked, read_questions, without_marker
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import SettingsError
 from recurra.metrics.answers import answer_intervals, answer_metrics
 from recurra.model.answer.choosing import Ranking, rank
@@ -94,6 +95,8 @@ class Answerer(TrainedModel):
     def answer_many(self, questions: Sequence[str], contexts: Sequence[str], *, top: int = 0) -> list[Answer]:
         """The answers to several questions, each about its own context; see `answer`.
 
+        A surrogate pair, which no Unicode text has, is read as its one character, and counts as one in `start` and `end`.
+
         Raises:
             SettingsError: one text was given in place of a list, or not one context for each question.
         """
@@ -101,9 +104,8 @@ class Answerer(TrainedModel):
             raise SettingsError("Questions and contexts are lists of texts: give lists, also of one, or use answer.")
         if len(questions) != len(contexts):
             raise SettingsError(f"There are {len(questions)} questions and {len(contexts)} contexts: give one context for each question.")
-        # Bytes that were no UTF-8 reach Python as half characters, which have no tokens; with a sign for each, places stay what they are.
-        questions, contexts = ([text.encode(errors="replace").decode() for text in texts] for texts in (questions, contexts))
-        contexts = [without_marker(context, self.settings.answer.no_answer) for context in contexts]
+        questions = [without_surrogates(question) for question in questions]
+        contexts = [without_marker(without_surrogates(context), self.settings.answer.no_answer) for context in contexts]
         asked = [number for number, pair in enumerate(zip(questions, contexts, strict=True)) if all(text.strip() for text in pair)]
         answers = [Answer(None, None, None, 1.0, 1.0) for _ in questions]
         for begin in range(0, len(asked), CHUNK):

@@ -14,6 +14,7 @@ from recurra.data.codec import TextCodec
 from recurra.data.pairs import blank, encode_texts
 from recurra.data.read import Table, given_texts, read, require_columns
 from recurra.data.store import Ragged
+from recurra.data.surrogates import without_surrogates
 from recurra.data.tokenize import UNKNOWN
 from recurra.errors import EmptyData, SettingsError
 from recurra.model.card import card_page, figures
@@ -98,8 +99,11 @@ class Translator(TrainedModel):
         """
         if isinstance(texts, str):
             raise SettingsError("Texts to translate are a list: give a list, also of one.")
+        if isinstance(forbidden, str) or isinstance(forced, str):
+            raise SettingsError("Forbidden and forced words are lists of words or phrases: give a list, also of one.")
+        forbidden, forced = without_surrogates(forbidden), without_surrogates(forced)
         chosen = self._constrained(self._search(beam, n_best, length_power, most), forbidden, forced)
-        given = pl.Series(["" if text is None else _without_halves(str(text)) for text in texts], dtype=pl.String)
+        given = pl.Series(["" if text is None else without_surrogates(str(text)) for text in texts], dtype=pl.String)
         sources = encode_texts(self.codec, given, self.settings.text.max_length)
         there = np.flatnonzero(sources.lengths)
         read = sources.take(there)
@@ -124,7 +128,7 @@ class Translator(TrainedModel):
             output: that is written; what the model would write when not given.
         """
         written = self.translate([text])[0].text if output is None else output
-        text, written = _without_halves(text), _without_halves(written)
+        text, written = without_surrogates(text), without_surrogates(written)
         source, target = (encode_texts(self.codec, pl.Series([each]), self.settings.text.max_length) for each in (text, written))
         weights = alignments(self.network, source, target)[0]
         parts = [self.codec.parts(each.strip())[: int(rows.lengths[0])] for each, rows in ((text, source), (written, target))]
@@ -147,15 +151,12 @@ class Translator(TrainedModel):
         )
 
     def _constrained(self, chosen: Search, forbidden: Sequence[str], forced: Sequence[str]) -> Search:
-        if isinstance(forbidden, str) or isinstance(forced, str):
-            raise SettingsError("Forbidden and forced words are lists of words or phrases: give a list, also of one.")
         if not all(phrase.strip() for phrase in (*forbidden, *forced)):
             raise SettingsError("A forbidden or forced phrase is empty: give at least one word each.")
         for phrase in forced:
             within = next((each for each in forbidden if each in phrase), None)
             if within is not None:
                 raise SettingsError(f"{phrase!r} cannot be forced where {within!r} is forbidden: leave one of them out.")
-        forbidden, forced = ([_without_halves(phrase) for phrase in phrases] for phrases in (forbidden, forced))
         barred = [numbers for phrase in forbidden for numbers in self._phrase(phrase) if UNKNOWN not in numbers]
         wanted = []
         for phrase in forced:
@@ -299,11 +300,6 @@ class Translator(TrainedModel):
             measured=figures(self.run),
             pipeline="text2text-generation",
         )
-
-
-def _without_halves(text: str) -> str:
-    """A text whose half characters, as which bytes that were no UTF-8 reach Python and which have no tokens, are question marks."""
-    return text.encode(errors="replace").decode()
 
 
 def _cut_rows(codec: TextCodec, given: pl.Series, sources: Ragged) -> set[int]:
