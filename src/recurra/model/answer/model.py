@@ -254,9 +254,8 @@ class Answerer(TrainedModel):
     def card(self) -> str:
         """The model card, Markdown."""
         encoder = self.settings.encoder
-        direction = "bidirectional " if encoder.bidirectional else ""
         said = (
-            f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units) that answers a question with a span of "
+            f"A {encoder.title} network ({encoder.layers} x {encoder.hidden_size} units) that answers a question with a span of "
             f"its context, or says that there is none ({self.encoder.describe()}; none from a probability of {self.threshold:.3f} on)."
         )
         return card_page(

@@ -286,9 +286,8 @@ class Translator(TrainedModel):
     def card(self) -> str:
         """The model card, Markdown."""
         encoder = self.settings.encoder
-        direction = "bidirectional " if encoder.bidirectional else ""
         said = (
-            f"A {direction}{encoder.cell.upper()} encoder ({encoder.layers} x {encoder.hidden_size} units) and a decoder with "
+            f"A {encoder.title} encoder ({encoder.layers} x {encoder.hidden_size} units) and a decoder with "
             f"{self.settings.translate.attention} attention that write `{self.target}` from `{self.source}`; {self.codec.describe()}."
         )
         return card_page(
