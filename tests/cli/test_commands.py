@@ -308,6 +308,9 @@ def test_settings_are_printed_checked_and_described(run: Any, tmp_path: Path) ->
     schema = json.loads(out)
     assert schema["properties"].keys() == Settings.model_fields.keys()
     assert schema["additionalProperties"] is False
+    for idle in (["s.yaml"], ["--set", "training.epochs=3"]):
+        _, err = run("settings", *idle, "--schema", code=1)
+        assert "the same for all settings" in err
     _, err = run("settings", "--set", "encoder.cel=gru", code=1)
     assert "Did you mean 'encoder.cell'" in err
 

@@ -48,8 +48,9 @@ def generate(
     beam
         Sequences that a beam search follows, for the most probable text; 0 draws.
     seed
-        Of the draws: the same one writes the same text. A new text each time when not given.
+        Of the draws: the same one writes the same text. A new text each time when not given. Refused where nothing is drawn.
     """
+    from recurra.cli.arguments import refuse_option
     from recurra.cli.output import while_read
     from recurra.data.surrogates import without_surrogates
     from recurra.errors import SettingsError
@@ -59,6 +60,7 @@ def generate(
     chosen = load(model)
     if not isinstance(chosen, LanguageModel):
         raise SettingsError(f"{model!r} is no language model and writes no text: use `recurra {chosen.command} {model} ...`.")
+    refuse_option(prompt, "generate")
     if prompt == "-":
         prompt = sys.stdin.read().removesuffix("\n")
     prompt = without_surrogates(prompt)
