@@ -174,5 +174,6 @@ def test_what_cannot_be_streamed_says_why(models: dict[str, Any]) -> None:
     stream = make(models).stream(2)
     with pytest.raises(ValueError, match="one piece for each of the 2 streams, None for nothing new; these are 1"):
         stream.feed("superb")
-    with pytest.raises(SettingsError, match="top is 0"):
-        stream.predict(top=0)
+    for top in (0, 1.5):
+        with pytest.raises(SettingsError, match=f"top is {top}"):
+            stream.predict(top=top)  # type: ignore[arg-type]

@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from recurra.config import Settings
+from recurra.config.numbers import require_whole
 from recurra.data.read import BadRow, Table, given_texts, read, require_columns
 from recurra.data.store import Rows, join_rows
-from recurra.errors import EmptyData, MissingColumn, SettingsError
+from recurra.errors import EmptyData, MissingColumn
 from recurra.features import FEATURES, Feature
 from recurra.features.text import TextFeature
 from recurra.heads import OUTPUTS, Output, RowHead
@@ -115,10 +116,10 @@ class Model(TrainedModel):
         """Predict piece by piece, in constant memory, in the order of the rows; see `predict`.
 
         Raises:
-            SettingsError: `top` is less than one.
+            SettingsError: `top` is no whole number, or less than one.
         """
-        if top is not None and top < 1:
-            raise SettingsError(f"top is {top}: give the number of labels wanted, 1 or more.")
+        if top is not None:
+            require_whole("top", top, least=1)
         table = self._table(data, on_error)
         told = counted = start = 0
         for frame in table.chunks(size=CHUNK):

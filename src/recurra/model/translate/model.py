@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from recurra.config import Settings
+from recurra.config.numbers import require_whole
 from recurra.data.codec import TextCodec
 from recurra.data.pairs import blank, encode_texts
 from recurra.data.read import Table, given_texts, read, require_columns
@@ -142,6 +143,7 @@ class Translator(TrainedModel):
 
     def _search(self, beam: int | None, n_best: int, length_power: float | None, most: int | None) -> Search:
         chosen = self.settings.translate
+        require_whole("n_best", n_best, least=1)
         return Search(
             max(chosen.beam, n_best) if beam is None else beam,
             n_best,
