@@ -147,6 +147,7 @@ WRONG = {
     "join without =": (["train", "reviews.csv", "--join", "title+text"], "write --join text=title+description."),
     "settings file": (["train", "reviews.csv", "-s", "no.yaml"], "'no.yaml' cannot be read: No such file"),
     "output is a file": (["train", "reviews.csv", "-t", "label", "-o", "reviews.csv"], "is a file"),
+    "resume and begin anew": (["train", "reviews.csv", "-t", "label", "--resume", "--overwrite"], "give one of them"),
     "resume nothing": (["train", "reviews.csv", "-t", "label", "--resume"], "holds no interrupted training: leave out --resume"),
     "no vectors": (["train", "reviews.csv", "-t", "label", "--set", "text.vectors=v.txt"], "'v.txt' cannot be read"),
     "no model": (["predict", "modl", "a"], "There is no model folder 'modl'"),

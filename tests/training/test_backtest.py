@@ -192,6 +192,8 @@ def test_what_is_refused(model: Forecaster, tmp_path: Path) -> None:
         backtest(model, sales(), refit="always")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="output folder: name it"):
         backtest(model, sales(), resume=True)
+    with pytest.raises(SettingsError, match="give one of them"):
+        backtest(model, sales(), output=tmp_path / "none", resume=True, overwrite=True)
     table = pl.DataFrame({"text": ["good", "bad"] * 40, "label": ["a", "b"] * 40})
     recurra.train(table, target="label", output=tmp_path / "texts", settings={"training.epochs": 1, "evaluation.baselines": False})
     with pytest.raises(SettingsError, match="does not forecast"):

@@ -82,10 +82,12 @@ def backtest(
         Figures of each fold and over all of them, beside the baselines.
 
     Raises:
-        SettingsError: the model is no forecaster, a number makes no sense, or `resume` is set without `output`.
+        SettingsError: the model is no forecaster, a number makes no sense, or `resume` is set without `output` or beside `overwrite`.
         OutputExists: the folder holds something, and neither `resume` nor `overwrite` is set.
         DataError: the series are too short for the folds.
     """
+    if resume and overwrite:
+        raise SettingsError("resume goes on with a backtest and overwrite begins anew: give one of them.")
     if resume and output is None:
         raise SettingsError("resume goes on with a backtest in an output folder: name it.")
     forecaster = model if isinstance(model, Forecaster) else _loaded(model)
