@@ -18,7 +18,7 @@ from recurra.model.answer.network import AnswerNetwork
 from recurra.model.answer.running import run_windows
 from recurra.model.answer.windows import AnswerEncoder
 from recurra.model.card import card_page, figures
-from recurra.model.model import Prediction
+from recurra.model.model import Prediction, unreadable_rows
 from recurra.model.trained import OnError, TrainedModel
 
 __all__ = ["Answer", "Answerer"]
@@ -168,13 +168,10 @@ class Answerer(TrainedModel):
             raise SettingsError(f"top={top} must be at least 1.")
         chosen = self.settings.answer
         table = read_asked(data, chosen, on_error=on_error)
-        told = 0
-        for frame in table.chunks(size=CHUNK):
+        for number, frame in enumerate(table.chunks(size=CHUNK)):
             texts = [["" if value is None else str(value) for value in frame[name]] for name in (chosen.question, chosen.context)]
             answers = self.answer_many(texts[0], texts[1], top=top or 0)
-            bad = table.bad_rows
-            yield Prediction(frame, self._frame(answers, top), tuple(bad[told:]), len(bad) - told)
-            told = len(bad)
+            yield Prediction(frame, self._frame(answers, top), *unreadable_rows(table, first=not number))
 
     def _frame(self, answers: Sequence[Answer], top: int | None) -> pl.DataFrame:
         rows = [(each.text, each.start, each.end, each.probability, each.no_answer) for each in answers]

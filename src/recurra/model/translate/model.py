@@ -19,7 +19,7 @@ from recurra.data.surrogates import without_surrogates
 from recurra.data.tokenize import UNKNOWN
 from recurra.errors import EmptyData, SettingsError
 from recurra.model.card import card_page, figures
-from recurra.model.model import Prediction
+from recurra.model.model import Prediction, unreadable_rows
 from recurra.model.trained import OnError, TrainedModel
 from recurra.model.translate.measuring import MeasuredTexts, alignments, force
 from recurra.model.translate.network import TranslateNetwork
@@ -208,17 +208,14 @@ class Translator(TrainedModel):
             RowError: a row cannot be read.
         """
         table = self._table(data, on_error)
-        told = counted = 0
-        for frame in table.chunks(size=CHUNK):
+        for number, frame in enumerate(table.chunks(size=CHUNK)):
             texts = frame[self.source].cast(pl.String).fill_null("").to_list()
             outputs = self.translate(texts, beam=beam, n_best=n_best, forbidden=forbidden, forced=forced)
-            unreadable = table.bad_row_count
             cut = sum(each.source_cut for each in outputs)
             longest = self.settings.text.max_length
             notes = (f"{cut:,} of these texts are longer than {longest:,} tokens (text.max_length) and read up to there",) if cut else ()
             kept = frame.drop(list(table.join))
-            yield Prediction(kept, as_frame(outputs, n_best), tuple(table.bad_rows[told:]), unreadable - counted, notes)
-            told, counted = len(table.bad_rows), unreadable
+            yield Prediction(kept, as_frame(outputs, n_best), *unreadable_rows(table, first=not number), notes)
 
     def evaluate(self, data: Any, *, on_error: OnError = "fail") -> dict[str, float]:
         """Measure on a table with both columns.
