@@ -140,6 +140,16 @@ def test_every_form_of_texts_gives_the_same_predictions(fitted, form):
     assert not hasattr(fitted, "n_features_in_")
 
 
+def test_half_characters_are_taken():
+    """Bytes that were no UTF-8, in texts, tokens and classes."""
+    labels = ["x\udcff", "y"] * 10
+    for rows in (["a \udcff", "b"] * 10, [["a", "\udcff"], ["b"]] * 10):
+        estimator = RecurrentClassifier(**{**QUICK, "epochs": 1}).fit(rows, labels)
+        assert set(estimator.predict(rows)) <= set(labels)
+        whole = ["a \ufffd"] if isinstance(rows[0], str) else [["a", "\ufffd"]]
+        np.testing.assert_array_equal(estimator.predict_proba(rows[:1]), estimator.predict_proba(whole))
+
+
 def test_missing_and_empty_texts_are_rows_like_others(fitted):
     for missing in ([None, "good"], ["", "good"], [float("nan"), "good"], pd.Series([pd.NA, "good"], dtype="string")):
         assert fitted.predict(missing)[1] == "good"

@@ -147,6 +147,7 @@ WRONG = {
     "join without =": (["train", "reviews.csv", "--join", "title+text"], "write --join text=title+description."),
     "settings file": (["train", "reviews.csv", "-s", "no.yaml"], "'no.yaml' cannot be read: No such file"),
     "output is a file": (["train", "reviews.csv", "-t", "label", "-o", "reviews.csv"], "is a file"),
+    "resume and begin anew": (["train", "reviews.csv", "-t", "label", "--resume", "--overwrite"], "give one of them"),
     "resume nothing": (["train", "reviews.csv", "-t", "label", "--resume"], "holds no interrupted training: leave out --resume"),
     "no vectors": (["train", "reviews.csv", "-t", "label", "--set", "text.vectors=v.txt"], "'v.txt' cannot be read"),
     "no model": (["predict", "modl", "a"], "There is no model folder 'modl'"),
@@ -308,6 +309,9 @@ def test_settings_are_printed_checked_and_described(run: Any, tmp_path: Path) ->
     schema = json.loads(out)
     assert schema["properties"].keys() == Settings.model_fields.keys()
     assert schema["additionalProperties"] is False
+    for idle in (["s.yaml"], ["--set", "training.epochs=3"]):
+        _, err = run("settings", *idle, "--schema", code=1)
+        assert "the same for all settings" in err
     _, err = run("settings", "--set", "encoder.cel=gru", code=1)
     assert "Did you mean 'encoder.cell'" in err
 

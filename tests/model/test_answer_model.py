@@ -172,7 +172,7 @@ def test_unknown_signs_are_no_trouble(text: str, model: Answerer) -> None:
 def test_half_characters_move_no_answer(model: Answerer) -> None:
     """Bytes that were no UTF-8 reach Python as half characters; each counts as one character, as in the text that was given."""
     [row] = [row for row in questions(20, seed=8) if row["answer"]][:1]
-    found, broken = model.answer(row["question"], f"? {row['context']}"), model.answer(row["question"], f"\ud800 {row['context']}")
+    found, broken = model.answer(row["question"], f"\ufffd {row['context']}"), model.answer(row["question"], f"\ud800 {row['context']}")
     assert found.text is not None
     assert broken == found
     assert model.answer(f"{row['question']} \udcff", row["context"]).no_answer < 1.0
@@ -184,6 +184,20 @@ def test_squads_questions_are_answered_as_those_of_a_table(model: Answerer, tmp_
     assert model.predict(tmp_path / "squad.json").equals(model.predict(rows))
     [part] = model.predict_chunks(tmp_path / "squad.json")
     assert part.inputs["id"].to_list() == [f"q{number}" for number in range(6)]
+
+
+@pytest.mark.parametrize("at_once", [16 * 2**20, 1])
+def test_rows_left_out_are_all_counted(at_once: int, model: Answerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once, in however many pieces the files are read; of very many only the first are named."""
+    monkeypatch.setattr("recurra.data.table._CHUNK_BYTES", at_once)
+    good, bad = json.dumps(questions(1, seed=8)[0]), "no JSON\n"
+    (tmp_path / "a.jsonl").write_text(f"{good}\n{bad * 1_200}")
+    (tmp_path / "b.jsonl").write_text(f"{bad * 3}{good}\n")
+    (tmp_path / "c.jsonl").write_text(f"{good}\n" + f"{'x' * 5_000_000}\n" * 5)  # longer than a block that is read at a time
+    parts = list(model.predict_chunks([tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "c.jsonl"], on_error="skip"))
+    assert sum(len(part.outputs) for part in parts) == 3
+    assert sum(part.left_out for part in parts) == 1_208
+    assert sum(len(part.bad_rows) for part in parts) == 1_008
 
 
 def test_what_is_missing_is_told(model: Answerer) -> None:

@@ -126,7 +126,7 @@ def test_the_oldest_utterances_are_left_out_where_all_are_too_long(models: tuple
 def test_what_is_not_sure_enough_is_not_said(models: tuple[Any, Any]) -> None:
     assert Conversation([models[0]], least=1.0).say("hello").source == "hand over"
     assert Conversation([models[0]], least=0.0).say("xyzzy qqq").source in {"reply", "hand over"}
-    unsure = Conversation([models[0]], least=1.0, hand_over="Wait.").say("hello")
+    unsure = models[0].chat(least=1.0, history=1, hand_over="Wait.").say("hello")
     assert unsure.text == "Wait."
     assert "less than 1.00" in unsure.reason
 
@@ -134,6 +134,14 @@ def test_what_is_not_sure_enough_is_not_said(models: tuple[Any, Any]) -> None:
 @pytest.mark.parametrize("text", ["card.csv", "hf://my/card.parquet", "my \ud800 card"])
 def test_an_utterance_is_never_the_name_of_a_table(text: str, models: tuple[Any, Any]) -> None:
     assert models[1].chat().say(text).labels["intent"][0] in {"card", "money", "oos"}
+
+
+def test_a_history_of_half_characters_is_read(models: tuple[Any, Any]) -> None:
+    """Of bytes that were no UTF-8, as a pipe may bring them."""
+    dialogue = models[0].chat(least=0.0)
+    dialogue.say("hello \udcff")
+    assert dialogue.say("thank you \udcff").source == "reply"
+    assert dialogue.utterances[0] == "hello \ufffd"
 
 
 def test_known_answers_come_first(models: tuple[Any, Any]) -> None:
@@ -185,6 +193,10 @@ def test_lines_of_standard_input_are_answered(folders: Path, monkeypatch: pytest
     assert f"\n{reply}\n" in out
     assert out.endswith(f"{HAND_OVER}\n")
     assert talk([*paths, "--no-show"], "my card is lost\n", monkeypatch, capsys) == f"{reply}\n"
+    with pytest.raises(SystemExit) as end:
+        main(["chat", *paths, "--json", "--no-show"])
+    assert end.value.code == 1
+    assert "--json holds labels and spans" in capsys.readouterr().err
     [line] = talk([*paths, "--json", "--hand-over", "Wait."], "a moon sings\n", monkeypatch, capsys).splitlines()
     found = json.loads(line)
     assert (found["answer"], found["source"], found["labels"]["intent"]["label"]) == ("Wait.", "hand over", "oos")

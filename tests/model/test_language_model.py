@@ -117,6 +117,12 @@ def test_words_outside_of_the_vocabulary_are_read_as_unknown() -> None:
 def test_numbers_out_of_range_and_idle_ones_are_refused(model: LanguageModel) -> None:
     for options in (
         {"most": 0},
+        {"most": 3.5},
+        {"most": True},
+        {"temperature": "warm"},
+        {"seed": 1.5},
+        {"beam": "wide"},
+        {"top_p": None},
         {"temperature": -1.0},
         {"temperature": float("inf")},
         {"seed": 2**70},
@@ -130,6 +136,13 @@ def test_numbers_out_of_range_and_idle_ones_are_refused(model: LanguageModel) ->
             model.generate("The", **options)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="top_k does nothing beside a beam search"):
         model.generate("The", beam=2, top_k=3)
+    for nothing_drawn in ({"beam": 2}, {"temperature": 0}):
+        with pytest.raises(SettingsError, match="seed does nothing beside"):
+            model.generate("The", seed=1, **nothing_drawn)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="A prompt is a text, not 3"):
+        model.generate(3)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"seed is 0\.5"):
+        model.generate_many(["The"], seed=0.5)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="a list, also of one"):
         model.generate_many("The cat")
     with pytest.raises(SettingsError, match="temperature 0"):
@@ -187,6 +200,8 @@ def test_the_command_refuses_what_it_cannot_use(
         (["generate", str(folder), "x", "--top-p", "3"], "top_p is 3"),
         (["generate", str(models["classify"].save(tmp_path / "c")), "x"], "no language model"),
         (["predict", str(folder), "x"], "recurra generate"),
+        (["generate", str(folder), "--stop"], "There is no option '--stop': see `recurra generate --help`"),
+        (["generate", str(folder), "x", "--beam", "2", "--seed", "1"], "seed does nothing beside a beam search"),
     ):
         with pytest.raises(SystemExit) as end:
             main(arguments)

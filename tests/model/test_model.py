@@ -138,6 +138,7 @@ WRONG: dict[str, tuple[str, Any, dict[str, Any], type[Exception], str]] = {
     "a word as a number": ("labels", [{"title": "a", "text": "b", "price": "many", "category": "film"}], {}, RowError, "'many' in column 'price'.*--on-error skip"),
     "top of a number": ("regress", rows(1), {"top": 2}, SettingsError, "predicts a number"),
     "top of nothing": ("classify", "a", {"top": 0}, SettingsError, "1 or more"),
+    "top of a part": ("classify", "a", {"top": 1.5}, SettingsError, "a whole number"),
     "no rows": ("classify", [], {}, EmptyData, "empty"),
     "a number": ("classify", 3, {}, DataError, "cannot be made of int"),
 }  # fmt: skip

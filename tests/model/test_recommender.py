@@ -65,6 +65,9 @@ def test_unknown_items_are_stepped_over_and_nothing_known_gives_the_popular(mode
     assert model.recommend(["new", "newer"], top=3)["item"].to_list() == nothing["item"].to_list()
     with pytest.raises(EmptyData):
         model.recommend([])
+    half = "\udcff"  # of bytes that were no UTF-8
+    assert model.recommend(["i1", half, "i2"])["item"].to_list() == plain["item"].to_list()
+    assert not model.session().click(half)
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,9 @@ def test_pieces_are_kept_while_there_is_room(models: dict[str, Any], monkeypatch
 def test_half_characters_and_other_things(models: dict[str, Any]) -> None:
     model = make(models)
     stream = model.stream(2)
-    assert_same(stream.feed(["superb \udc80", None]), model.predict(["superb ?", ""]))
+    assert_same(stream.feed(["superb \udc80", None]), model.predict(["superb \ufffd", ""]))
+    stream.reset()
+    assert_same(stream.feed([["superb", "\udc80"], None]), model.predict(["superb \ufffd", ""]))
     for wrong in (3, {"text": "superb"}.items(), b"superb"):
         with pytest.raises(TypeError, match="A piece is a text, a list of tokens or None"):
             stream.read(["superb", wrong])
@@ -172,5 +174,6 @@ def test_what_cannot_be_streamed_says_why(models: dict[str, Any]) -> None:
     stream = make(models).stream(2)
     with pytest.raises(ValueError, match="one piece for each of the 2 streams, None for nothing new; these are 1"):
         stream.feed("superb")
-    with pytest.raises(SettingsError, match="top is 0"):
-        stream.predict(top=0)
+    for top in (0, 1.5):
+        with pytest.raises(SettingsError, match=f"top is {top}"):
+            stream.predict(top=top)  # type: ignore[arg-type]

@@ -216,11 +216,15 @@ def test_it_is_told_when_the_model_has_seen_the_folds(model: Forecaster) -> None
 def test_what_is_refused(model: Forecaster, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lower the folds"):
         backtest(model, sales(), folds=50)
-    for numbers in ({"folds": 0}, {"folds": 2, "fold_length": 0}):
-        with pytest.raises(SettingsError, match="one fold"):
+    for numbers in ({"folds": 0}, {"folds": "3"}, {"folds": 2, "fold_length": 0}):
+        with pytest.raises(SettingsError, match="a whole number, 1 or more"):
             backtest(model, sales(), **numbers)
     with pytest.raises(SettingsError, match="refit='always' is not known"):
         backtest(model, sales(), refit="always")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="output folder: name it"):
+        backtest(model, sales(), resume=True)
+    with pytest.raises(SettingsError, match="give one of them"):
+        backtest(model, sales(), output=tmp_path / "none", resume=True, overwrite=True)
     table = pl.DataFrame({"text": ["good", "bad"] * 40, "label": ["a", "b"] * 40})
     recurra.train(table, target="label", output=tmp_path / "texts", settings={"training.epochs": 1, "evaluation.baselines": False})
     with pytest.raises(SettingsError, match="does not forecast"):

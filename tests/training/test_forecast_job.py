@@ -206,6 +206,9 @@ def test_a_stream_takes_what_a_table_has() -> None:
         with pytest.raises(error, match=message):
             stream.observe(values, past=past, future=[[0.0]])
     assert stream.forecast().equals(before)  # nothing was read
+    for samples in (0, -1, 2.5):
+        with pytest.raises(SettingsError, match="samples is"):
+            stream.paths(samples=samples)  # type: ignore[arg-type]
 
 
 def test_a_missing_observation_is_no_observation() -> None:

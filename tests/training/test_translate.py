@@ -132,10 +132,23 @@ def test_forbidden_and_forced_words(learnt: Translator) -> None:
         learnt.translate("a cat")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"beam": 0}, {"beam": 2.5}, {"n_best": "2"}, {"n_best": 0}, {"most": 3.5}, {"length_power": "long"}, {"length_power": -1.0}],
+    ids=str,
+)
+def test_numbers_that_are_none_are_refused(options: dict[str, Any], learnt: Translator) -> None:
+    [name] = options
+    with pytest.raises(SettingsError, match=f"{name} is {options[name]!r}"):
+        learnt.translate(["a cat"], **options)
+
+
 def test_half_characters_are_read_as_signs(learnt: Translator) -> None:
     """Bytes that were no UTF-8 reach Python as half characters, also from the command line."""
-    assert learnt.translate(["a cat"], forbidden=["\udcff"]) == learnt.translate(["a cat"], forbidden=["?"])
-    assert learnt.attention("a \udcff").source == learnt.attention("a ?").source
+    assert learnt.translate(["a cat"], forbidden=["\udcff"]) == learnt.translate(["a cat"], forbidden=["\ufffd"])
+    with pytest.raises(SettingsError, match="cannot be forced where"):
+        learnt.translate(["a cat"], forbidden=["\ufffd"], forced=["a \udcff"])
+    assert learnt.attention("a \udcff").source == learnt.attention("a \ufffd").source
 
 
 def test_a_text_depends_on_itself_alone(learnt: Translator) -> None:

@@ -60,6 +60,7 @@ def backtest(
     quiet
         Print the table only.
     """
+    from recurra.cli.output import while_read
     from recurra.training.forecast.backtest import backtest as job
     from recurra.training.train import print_line
 
@@ -76,7 +77,8 @@ def backtest(
         show=None if quiet or json_ else print_line,
     )
     if json_:
-        sys.stdout.write(json.dumps(found.state()) + "\n")
+        with while_read():
+            sys.stdout.write(json.dumps(found.state()) + "\n")
     else:
         _print(found)
 

@@ -25,7 +25,7 @@ def chat(
     history: int | None = None,
     least: float | None = None,
     hand_over: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    show: Annotated[bool, Parameter(negative="--no-show")] = True,
+    show: Annotated[bool | None, Parameter(negative="--no-show")] = None,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
     """Talk with trained models: one line is one utterance, an empty line begins a new dialogue, end of input ends.
@@ -45,31 +45,35 @@ def chat(
     hand_over
         What is answered when unsure.
     show
-        Also show labels and spans, in front of the answer.
+        Also show labels and spans, in front of the answer; shown when not given, and always with --json.
     json_
         Print a JSON object an answer.
     """
     from recurra.cli.output import while_read
-    from recurra.model.conversation import HAND_OVER, Conversation
+    from recurra.data.surrogates import without_surrogates
+    from recurra.errors import SettingsError
+    from recurra.model.conversation import Conversation
     from recurra.model.load import load
 
+    if json_ and show is not None:
+        raise SettingsError("--json holds labels and spans whatever --show and --no-show say: leave one of them out.")
     dialogue = Conversation(
         [load(path) for path in (model, *more)],
         answers=None if answers is None else _read_answers(answers),
         history=history,
         least=least,
-        hand_over=HAND_OVER if hand_over is None else hand_over,
+        hand_over=hand_over,
     )
     interactive = sys.stdin.isatty() and not json_
     with while_read():
-        for line in _lines(interactive):
+        for line in map(without_surrogates, _lines(interactive)):
             if not line.strip():
                 if interactive and dialogue.utterances:
                     sys.stderr.write("A new dialogue.\n")
                 dialogue.reset()
                 continue
             answer = dialogue.say(line.strip())
-            sys.stdout.write(_as_json(line.strip(), answer) if json_ else _as_text(answer, show))
+            sys.stdout.write(_as_json(line.strip(), answer) if json_ else _as_text(answer, show is not False))
             sys.stdout.flush()
 
 

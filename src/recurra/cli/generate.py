@@ -48,9 +48,11 @@ def generate(
     beam
         Sequences that a beam search follows, for the most probable text; 0 draws.
     seed
-        Of the draws: the same one writes the same text. A new text each time when not given.
+        Of the draws: the same one writes the same text. A new text each time when not given. Refused where nothing is drawn.
     """
+    from recurra.cli.arguments import refuse_option
     from recurra.cli.output import while_read
+    from recurra.data.surrogates import without_surrogates
     from recurra.errors import SettingsError
     from recurra.model.language.model import LanguageModel
     from recurra.model.load import load
@@ -58,9 +60,10 @@ def generate(
     chosen = load(model)
     if not isinstance(chosen, LanguageModel):
         raise SettingsError(f"{model!r} is no language model and writes no text: use `recurra {chosen.command} {model} ...`.")
+    refuse_option(prompt, "generate")
     if prompt == "-":
         prompt = sys.stdin.read().removesuffix("\n")
-    prompt = prompt.encode(errors="replace").decode()  # bytes that were no UTF-8 reach Python as half characters
+    prompt = without_surrogates(prompt)
     unknown = chosen.unknown(prompt)
     if unknown:
         treatment = "read as unknown" if chosen.knows_unknown else "passed over"

@@ -120,14 +120,13 @@ def _refuse_idle(model: str, given: dict[str, Any], *, idle: bool, why: str) -> 
 
 def _rows(given: list[str]) -> Any:
     """Texts or tables, those on standard input read."""
+    from recurra.cli.arguments import refuse_option
     from recurra.errors import EmptyData, SettingsError
 
     if not given:
         raise SettingsError("There is nothing to predict: give a text, a table, or - for texts on standard input.")
-    if given[0].startswith("--"):
-        raise SettingsError(
-            f"There is no option {given[0]!r}: see `recurra predict --help`. A text that starts so can come on standard input (-)."
-        )
+    for text in given:
+        refuse_option(text, "predict")
     if "-" in given and len(given) > 1:
         raise SettingsError("'-' reads texts from standard input, and stands alone: leave the others out, or put them there.")
     if given != ["-"]:

@@ -51,6 +51,7 @@ def recommend(
     import polars as pl
 
     from recurra.cli.output import write_predictions
+    from recurra.data.surrogates import without_surrogates
     from recurra.model.load import load
     from recurra.model.model import Prediction
     from recurra.model.recommend.model import Recommender
@@ -61,7 +62,7 @@ def recommend(
     if not isinstance(chosen, Recommender):
         raise SettingsError(f"{model!r} recommends nothing: use `recurra {chosen.command} {model} ...`.")
     if items is not None:
-        clicks = [item.strip() for item in items.split(",") if item.strip()]
+        clicks = [item.strip() for item in without_surrogates(items).split(",") if item.strip()]
         for number, name in zip(chosen.items.numbers(pl.Series(clicks, dtype=pl.String)), clicks, strict=True):
             if number < 0:
                 sys.stderr.write(f"note: the training clicks did not have {name!r}: it is stepped over.{chosen.items.suggest(name)}\n")

@@ -31,8 +31,11 @@ def settings(
     """
     from recurra.cli.output import while_read
     from recurra.config import Settings, load_settings, parse_assignment
+    from recurra.errors import SettingsError
 
     if schema:
+        if file is not None or set_:
+            raise SettingsError("The JSON schema is the same for all settings: leave the file and --set out, or --schema.")
         with while_read():
             sys.stdout.write(json.dumps(Settings.model_json_schema(), indent=1) + "\n")
         return

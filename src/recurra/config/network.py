@@ -70,6 +70,11 @@ class EncoderSettings(Group):
     backend: Literal["auto", "reference", "aten", "cpu", "triton"] = "auto"
     """What computes the recurrence; a named backend runs or raises with the reason."""
 
+    @property
+    def title(self) -> str:
+        """What reads, in words: `"bidirectional LSTM"`."""
+        return f"{'bidirectional ' if self.bidirectional else ''}{self.cell.upper()}"
+
 
 class HeadSettings(Group):
     """What the model puts out."""

@@ -115,7 +115,11 @@ class Order:
         return [self.times[begin:end] for begin, end in zip(self.cuts[:-1], self.cuts[1:], strict=True)]
 
     def refuse_repeats(self, roles: Roles, places: Callable[[int], str], frame: pl.DataFrame) -> None:
-        """Two rows of one series at the same time are an error."""
+        """Two rows of one series at the same time are an error.
+
+        Raises:
+            RowError: there are such.
+        """
         repeated = np.flatnonzero((np.diff(self.times) == 0) & (np.diff(self.keys) == 0))
         if not len(repeated):
             return
@@ -135,7 +139,11 @@ class Order:
 
 
 def on_grid(order: Order, numbers: Numbers, roles: Roles, counts: dict[str, int], *, part: npt.NDArray[np.int8]) -> list[Series]:
-    """The series with a row for every step."""
+    """The series with a row for every step.
+
+    Raises:
+        DataError: there would be very many more steps than rows.
+    """
     frequency = roles.frequency
     assert frequency is not None
     positions, off = frequency.positions(order.times)

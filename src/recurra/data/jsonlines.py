@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from recurra.data.records import Block, Dialect, blocks
 from recurra.data.sources import BadRow, FrameSource, digest_file, open_bytes, row_error
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import DataError, EmptyData, RowError
 
 if TYPE_CHECKING:
@@ -252,23 +253,14 @@ def _series(name: str, values: list[Any], dtype: pl.DataType | None = None) -> p
             return pl.Series(name, values, dtype, strict=dtype is None)
         except UnicodeEncodeError:  # lone surrogates, which no file can hold
             with suppress(TypeError, ValueError, pl.exceptions.PolarsError):
-                return pl.Series(name, [_whole(value) for value in values], dtype, strict=dtype is None)
+                return pl.Series(name, without_surrogates(values), dtype, strict=dtype is None)
         except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
             pass
     texts = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str) for v in values]
     try:
         return pl.Series(name, texts, pl.String)
     except UnicodeEncodeError:
-        return pl.Series(name, [_whole(text) for text in texts], pl.String)
-
-
-def _whole(value: Any) -> Any:
-    """A JSON value, the lone surrogates of its texts as U+FFFD."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_whole(key): _whole(inner) for key, inner in value.items()}
-    return [_whole(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        return pl.Series(name, without_surrogates(texts), pl.String)
 
 
 def _kind(value: Any) -> type:

@@ -18,6 +18,7 @@ from recurra.data.jsonlines import JSONLinesFile, frame_of_columns, frame_of_rec
 from recurra.data.languages import read_languages
 from recurra.data.scans import ScanSource, scan_address, scan_file, with_class_names
 from recurra.data.sources import COMPRESSIONS, BadRow, FrameSource, Source
+from recurra.data.surrogates import without_surrogates
 from recurra.data.table import Table, require_columns
 from recurra.errors import DataError, EmptyData, nearest
 
@@ -117,8 +118,7 @@ def given_texts(data: Any) -> list[str | None] | None:
             polars or pandas, a NumPy array of one dimension) never are.
 
     Returns:
-        The texts, None for missing ones; None where something else was given. Bytes that were no UTF-8 reach Python as half
-        characters, which no table can hold: question marks stand for them.
+        The texts, without lone surrogates, None for missing ones; None where something else was given.
     """
     if isinstance(data, (str, list, tuple)):
         values = [data] if isinstance(data, str) else list(data)
@@ -131,7 +131,7 @@ def given_texts(data: Any) -> list[str | None] | None:
     missing = [value is None or value != value for value in values]  # noqa: PLR0124  # pandas writes NaN
     if all(missing) or not all(gone or isinstance(value, str) for value, gone in zip(values, missing, strict=True)):
         return None
-    return [None if gone else value.encode(errors="replace").decode() for value, gone in zip(values, missing, strict=True)]
+    return [None if gone else without_surrogates(value) for value, gone in zip(values, missing, strict=True)]
 
 
 def _is_column(values: Any) -> bool:

@@ -208,7 +208,11 @@ class StoreWriter:
         self._columns: dict[str, dict[str, Any]] = {}
 
     def append(self, name: str, chunk: Ragged | Array) -> None:
-        """Add rows to the column `name`: sequences, or (n, ...) numbers. All chunks of a column are of one kind."""
+        """Add rows to the column `name`: sequences, or (n, ...) numbers. All chunks of a column are of one kind.
+
+        Raises:
+            ValueError: they are not.
+        """
         ragged = isinstance(chunk, Ragged)
         kind = "ragged" if ragged else "dense"
         column = self._columns.setdefault(name, {"file": str(len(self._columns)), "kind": kind, "truncated": 0})

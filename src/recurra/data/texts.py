@@ -16,6 +16,7 @@ from recurra.config import DataSettings
 from recurra.data.columns import infer_columns
 from recurra.data.read import OnError, Table, read, require_columns
 from recurra.data.sources import COMPRESSIONS, digest_file, open_bytes
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import DataError, EmptyData, MissingColumn, RowError, nearest
 
 __all__ = ["RunningText", "read_texts"]
@@ -129,7 +130,7 @@ class GivenText:
 
     def pieces(self) -> Iterator[str]:
         """The text; lone surrogates as U+FFFD, and carriage returns before line ends are dropped, as of a file."""
-        yield self.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\r\n", "\n")
+        yield without_surrogates(self.text).replace("\r\n", "\n")
 
     def fingerprint(self) -> str:
         """Hash of the text."""

@@ -134,6 +134,9 @@ class Tokenizer:
 
         Returns:
             N rows of int32; `truncated` counts the texts that were cut off.
+
+        Raises:
+            TypeError: the tokenizer was fitted on lists of tokens.
         """
         if self.kind == "tokens":
             raise TypeError("this tokenizer was fitted on lists of tokens: use encode_tokens")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from recurra.config import TextSettings
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import MissingDependency
 
 __all__ = [
@@ -80,7 +81,7 @@ def series(texts: Texts) -> pl.Series:
     try:
         return pl.Series(texts, dtype=pl.String).fill_null("")
     except UnicodeEncodeError:
-        return pl.Series([_repaired(text or "") for text in texts], dtype=pl.String)
+        return pl.Series([without_surrogates(text or "") for text in texts], dtype=pl.String)
 
 
 def blocks(chunks: Iterable[pl.Series]) -> Iterator[pl.Series]:
@@ -129,8 +130,7 @@ def listed(rows: TokenRows, settings: TextSettings) -> Words:
         try:
             lists = pl.Series(rows, dtype=kind)
         except UnicodeEncodeError:
-            repaired = [row and [token and _repaired(token) for token in row] for row in rows]
-            lists = pl.Series(repaired, dtype=kind)
+            lists = pl.Series(without_surrogates(rows), dtype=kind)
     words = _words(lists, settings)
     return Words(normalize(words.flat.fill_null(""), settings), words.counts)
 
@@ -164,11 +164,6 @@ def _words(lists: pl.Series, settings: TextSettings) -> Words:
     counts = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
     flat = lists.drop_nulls().list.head(settings.max_length).explode(empty_as_null=False)
     return Words(flat, counts)
-
-
-def _repaired(text: str) -> str:
-    """Surrogate pairs joined, lone ones replaced."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def detect(chunks: Sequence[pl.Series]) -> tuple[Kind, str]:

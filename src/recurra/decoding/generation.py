@@ -75,6 +75,9 @@ def generate_tokens(
     """The same, as it comes: after each step the (B,) tokens and their log-probabilities; see `generate`.
 
     A row that has ended goes on with the end token; the iteration stops when all have.
+
+    Raises:
+        ValueError: there is not one seed for each row.
     """
     if seeds is not None and len(seeds) != len(start):
         raise ValueError(f"Give one seed for each of the {len(start)} rows; these are {len(seeds)}.")

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from recurra.data.read import read
+from recurra.data.surrogates import without_surrogates
 
 __all__ = ["Inputs", "Kind", "column_types", "is_missing", "mixed_columns", "plain", "sequences"]
 
@@ -42,7 +43,8 @@ def sequences(X: Any, expected: Kind | None) -> Inputs | None:
         wrong = next((i for i, row in enumerate(rows) if not (row is None or isinstance(row, str))), None)
         if wrong is not None:
             raise TypeError(f"X holds texts, but row {wrong} is of type {type(rows[wrong]).__name__}: every row must be a text or None.")
-        return Inputs("texts", pl.DataFrame({"text": pl.Series([None if row is None else str(row) for row in rows], dtype=pl.String)}))
+        texts = [None if row is None else without_surrogates(str(row)) for row in rows]
+        return Inputs("texts", pl.DataFrame({"text": pl.Series(texts, dtype=pl.String)}))
     if (_is_list(first) and any(isinstance(token, str) for token in first)) or (nothing and expected == "token lists"):
         return Inputs("token lists", pl.DataFrame({"tokens": pl.Series(list(_token_rows(rows)), dtype=pl.List(pl.String))}))
     return None
@@ -52,7 +54,7 @@ def _token_rows(rows: Iterable[Any]) -> Iterable[list[str] | None]:
     for number, row in enumerate(rows):
         if row is not None and not (_is_list(row) and all(isinstance(token, str) for token in row)):
             raise TypeError(f"X holds token lists, but row {number} is no list of strings: {str(row)[:60]!r}.")
-        yield None if row is None else [str(token) for token in row]
+        yield None if row is None else [without_surrogates(str(token)) for token in row]
 
 
 def _is_list(value: Any) -> bool:

@@ -10,6 +10,7 @@ import polars as pl
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from recurra.data.surrogates import without_surrogates
 from recurra.estimators.inputs import is_missing
 
 __all__ = ["Target", "class_target", "label_target", "label_texts", "number_target", "require_target"]
@@ -64,7 +65,7 @@ def _label_column(classes: np.ndarray) -> pl.Series:
     """The classes as the model's labels: in their own type where a label can have it, else as texts, else numbered."""
     if classes.dtype.kind in "bi" or (classes.dtype.kind == "u" and int(classes.max()) < 2**63):
         return pl.Series(classes.tolist(), dtype=pl.Boolean if classes.dtype.kind == "b" else pl.Int64)
-    texts = [str(value) for value in classes.tolist()]
+    texts = [without_surrogates(str(value)) for value in classes.tolist()]
     if len({text.strip() for text in texts} - {""}) < len(texts):
         return pl.Series(range(len(texts)), dtype=pl.Int64)
     return pl.Series(texts, dtype=pl.String)

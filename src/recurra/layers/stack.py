@@ -156,6 +156,9 @@ class Stack(nn.Module):
 
         Returns:
             The last layer's outputs, zero in the padding, and the state of every cell.
+
+        Raises:
+            ValueError: the state is none of this stack.
         """
         cells = self._cells()
         if state is None:

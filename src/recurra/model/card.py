@@ -67,10 +67,9 @@ def model_card(settings: Settings, features: Sequence[Feature], head: Output, ru
         ngrams: of the linear model beside the network; 0 where there is none.
     """
     encoder = settings.encoder
-    direction = "bidirectional " if encoder.bidirectional else ""
     said = [
         (
-            f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units, {encoder.pooling} pooling) "
+            f"A {encoder.title} network ({encoder.layers} x {encoder.hidden_size} units, {encoder.pooling} pooling) "
             f"that predicts {' and '.join(f'`{name}`' for name in head.columns)} ({head.describe()})."
             f"{f' A linear model on {ngrams:,} n-grams of the same tokens stands beside it, and its scores are added.' if ngrams else ''}"
         ),

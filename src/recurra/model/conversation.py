@@ -13,7 +13,9 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from recurra.config.numbers import require_number, require_whole
 from recurra.data.dialogues import HISTORY, history_text
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import SettingsError, nearest
 from recurra.heads import ClassifyHead, LabelsHead, TagHead
 from recurra.model.model import Model
@@ -62,7 +64,7 @@ class Conversation:
         history: utterances that a reply is written to, the last ones, as in the pairs that it was trained on; `HISTORY` when not
             given. Fewer where all of them together are longer than the model reads (`text.max_length`).
         least: probability under which nothing is answered, see `LEAST`, which is taken when not given. 0 answers always.
-        hand_over: what is answered when unsure.
+        hand_over: what is answered when unsure; `HAND_OVER` when not given.
 
     Attributes:
         utterances: all that was said, both sides, in order.
@@ -79,7 +81,7 @@ class Conversation:
         answers: Mapping[str, str] | None = None,
         history: int | None = None,
         least: float | None = None,
-        hand_over: str = HAND_OVER,
+        hand_over: str | None = None,
     ) -> None:
         writers = [model for model in models if isinstance(model, Translator)]
         self._readers = [model for model in models if isinstance(model, Model)]
@@ -93,10 +95,10 @@ class Conversation:
                 "add a model of replies or answers."
             )
         history, least = HISTORY if history is None else history, LEAST if least is None else least
-        if history < 1 or not 0.0 <= least <= 1.0:
-            raise SettingsError(
-                f"history is {history} and least {least}: a history has one utterance or more, a probability lies in 0 to 1."
-            )
+        require_whole("history", history, least=1)
+        require_number("least", least)
+        if not 0.0 <= least <= 1.0:
+            raise SettingsError(f"least is {least}: a probability lies in 0 to 1.")
         self._writer = writers[0] if writers else None
         self._answers = dict(answers or {})
         heads = [head for model in self._readers for head in model.head.heads]
@@ -110,7 +112,8 @@ class Conversation:
                 )
             if label not in known:
                 raise SettingsError(f"There is an answer to {label!r}, which is no label of the models.{nearest(label, known)}")
-        self._most, self._least, self._hand_over = history, least, hand_over
+        self._most, self._least = history, least
+        self._hand_over = HAND_OVER if hand_over is None else hand_over
         self.utterances: list[str] = []
 
     def reset(self) -> None:
@@ -118,7 +121,14 @@ class Conversation:
         self.utterances.clear()
 
     def say(self, text: str) -> Answer:
-        """What becomes of an utterance; it and its answer are part of the history from then on."""
+        """What becomes of an utterance; it and its answer are part of the history from then on.
+
+        Raises:
+            SettingsError: it is no text.
+        """
+        if not isinstance(text, str):
+            raise SettingsError(f"An utterance is a text, not {text!r}.")
+        text = without_surrogates(text)
         self.utterances.append(text)
         labels: dict[str, tuple[Any, float]] = {}
         spans: dict[str, list[dict[str, Any]]] = {}

@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from recurra.config import Settings
+from recurra.config.numbers import require_whole
 from recurra.data.read import BadRow, Table, given_texts, read, require_columns
 from recurra.data.store import Rows, join_rows
-from recurra.errors import EmptyData, MissingColumn, SettingsError
+from recurra.errors import EmptyData, MissingColumn
 from recurra.features import FEATURES, Feature
 from recurra.features.text import TextFeature
 from recurra.heads import OUTPUTS, Output, RowHead
@@ -26,7 +27,7 @@ from recurra.model.network import Network
 from recurra.model.stream import Stream
 from recurra.model.trained import OnError, TrainedModel
 
-__all__ = ["Model", "Prediction"]
+__all__ = ["Model", "Prediction", "unreadable_rows"]
 
 CHUNK = 8_192
 """Rows read, encoded and predicted at a time: what memory a file of any size takes."""
@@ -39,8 +40,8 @@ class Prediction:
     Attributes:
         inputs: the rows as they were given.
         outputs: one row of predictions for each.
-        bad_rows: rows before the end of these that were left out, with the reason; each is told once, and the first
-            1,000 unreadable ones of a file.
+        bad_rows: rows that were left out, with the reason; each is told once: those that could not be read (the first 1,000 of a
+            file) with the first piece, those that could not be used with the rows that they stood among.
         left_out: all that were left out, told or not.
         notes: what else a person should know of these rows, in sentences.
     """
@@ -50,6 +51,11 @@ class Prediction:
     bad_rows: tuple[BadRow, ...] = ()
     left_out: int = 0
     notes: tuple[str, ...] = ()
+
+
+def unreadable_rows(table: Table, *, first: bool) -> tuple[tuple[BadRow, ...], int]:
+    """The rows that a table left out, as `Prediction` tells them, and how many: all of them with the first piece, none later."""
+    return (tuple(table.bad_rows), table.bad_row_count) if first else ((), 0)
 
 
 class Model(TrainedModel):
@@ -115,25 +121,20 @@ class Model(TrainedModel):
         """Predict piece by piece, in constant memory, in the order of the rows; see `predict`.
 
         Raises:
-            SettingsError: `top` is less than one.
+            SettingsError: `top` is no whole number, or less than one.
         """
-        if top is not None and top < 1:
-            raise SettingsError(f"top is {top}: give the number of labels wanted, 1 or more.")
+        if top is not None:
+            require_whole("top", top, least=1)
         table = self._table(data, on_error)
-        told = counted = start = 0
+        start = 0
         for frame in table.chunks(size=CHUNK):
             mask, unusable = usable_rows(table, frame, range(start, start + len(frame)), columns=self.features, on_error=on_error)
+            unreadable = unreadable_rows(table, first=not start)
             start += len(frame)
             kept = frame if not unusable else frame.filter(mask)
             results = run_network(self.network, encode_columns(kept, self.features), self.settings.training)
             outputs = self.head.predict(results, top=top, rows=kept)
-            unreadable = table.bad_row_count
-            left_out = unreadable - counted + len(unusable)
-            yield Prediction(kept.drop(list(table.join)), outputs, (*table.bad_rows[told:], *unusable), left_out)
-            told, counted = len(table.bad_rows), unreadable
-        if table.bad_row_count > counted:
-            nothing = self.head.predict(self.head.nothing(), top=top)
-            yield Prediction(pl.DataFrame(), nothing, tuple(table.bad_rows[told:]), table.bad_row_count - counted)
+            yield Prediction(kept.drop(list(table.join)), outputs, (*unreadable[0], *unusable), unreadable[1] + len(unusable))
 
     def stream(self, streams: int = 1, *, half_weights: bool = False) -> Stream:
         """Rows that come piece by piece: a prediction after every piece, at the cost of the piece alone.

@@ -16,7 +16,9 @@ import torch
 from torch import nn
 
 from recurra.config import Settings
+from recurra.config.numbers import require_whole
 from recurra.data.batch import Sequence
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import SettingsError
 from recurra.features import Feature
 from recurra.features.text import TextFeature, TokenEmbedding
@@ -82,8 +84,7 @@ class Stream:
             raise SettingsError(
                 "This model has a linear model beside its network, which counts the tokens of a whole row: train one with head.linear=none to stream."
             )
-        if streams < 1:
-            raise SettingsError(f"streams is {streams}: give 1 or more.")
+        require_whole("streams", streams, least=1)
         feature = features[0]
         stack, embedding = next(iter(network.encoders.values())), network.embedding_of(feature.name)
         assert isinstance(feature, TextFeature)
@@ -157,8 +158,8 @@ class Stream:
         Raises:
             SettingsError: `top` is less than one.
         """
-        if top is not None and top < 1:
-            raise SettingsError(f"top is {top}: give the number of labels wanted, 1 or more.")
+        if top is not None:
+            require_whole("top", top, least=1)
         with torch.inference_mode():
             outputs = self._output(torch.from_numpy(self._pooled()).to(self._weight))
         return self._head.predict(outputs.float().cpu().numpy(), top=top)
@@ -218,9 +219,7 @@ class Stream:
 
     def _encode(self, pieces: list[Any], dtype: Any) -> list[np.ndarray]:
         """The token numbers of texts, or of lists of tokens, none of which is missing."""
-        # Bytes that were no UTF-8 reach Python as half characters, which no table can hold.
-        whole = [piece.encode(errors="replace").decode() if isinstance(piece, str) else piece for piece in pieces]
-        rows = self._feature.encode(pl.Series(self._feature.name, whole, dtype=dtype))
+        rows = self._feature.encode(pl.Series(self._feature.name, without_surrogates(pieces), dtype=dtype))
         return [rows.values[begin:end].astype(np.int64) for begin, end in itertools.pairwise(rows.offsets.tolist())]
 
     def _run(self, running: list[int], tokens: np.ndarray) -> None:

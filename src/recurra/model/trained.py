@@ -76,20 +76,29 @@ class TrainedModel(ABC):
     def card(self) -> str:
         """The model card, Markdown."""
 
-    def chat(self, *others: TrainedModel, answers: Mapping[str, str] | None = None, least: float | None = None) -> Conversation:
+    def chat(
+        self,
+        *others: TrainedModel,
+        answers: Mapping[str, str] | None = None,
+        history: int | None = None,
+        least: float | None = None,
+        hand_over: str | None = None,
+    ) -> Conversation:
         """Begin a dialogue; `Conversation.say` answers an utterance.
 
         Args:
             others: further models that take part: of replies one at most, of intents and slots any number.
             answers: what is answered to a label, by label.
+            history: utterances that a reply is written to, the last ones.
             least: probability of a label or, a token, of a reply under which nothing is answered; see `recurra.model.conversation`.
+            hand_over: what is answered when unsure.
 
         Raises:
             SettingsError: a model can take no part in a dialogue.
         """
         from recurra.model.conversation import Conversation
 
-        return Conversation([self, *others], answers=answers, least=least)
+        return Conversation([self, *others], answers=answers, history=history, least=least, hand_over=hand_over)
 
     def flat_metrics(self) -> dict[str, float]:
         """All figures of the training's `run.json` in one flat dictionary: `test.accuracy`, `validation.accuracy`, ..."""

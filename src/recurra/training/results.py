@@ -126,13 +126,12 @@ def begin_report(
         unit: what the network reads, in the plural: tokens, clicks.
     """
     settings, encoder = model.settings, model.settings.encoder
-    direction = "bidirectional " if encoder.bidirectional else ""
     values, intervals = split_intervals(metrics)
     return Report(
         title=folder.name,
         task=task,
         target=target,
-        model=Result("recurrent network", f"{direction}{encoder.cell.upper()}", values, intervals, seconds=result.seconds),
+        model=Result("recurrent network", encoder.title, values, intervals, seconds=result.seconds),
         part=part,
         confidence=settings.evaluation.confidence,
         training=_training_course(result, model.network.describe_module),
@@ -145,9 +144,8 @@ def begin_report(
 def network_summary(model: TrainedModel) -> str:
     """A line on the network: cell, size, parameters."""
     encoder = model.settings.encoder
-    direction = "bidirectional " if encoder.bidirectional else ""
     size = f"{encoder.layers} x {encoder.hidden_size} units"
-    return f"{direction}{encoder.cell.upper()}, {size}, {model.network.parameter_count:,} parameters"
+    return f"{encoder.title}, {size}, {model.network.parameter_count:,} parameters"
 
 
 def _training_course(result: FitResult, describe: Callable[[str], str]) -> Training:

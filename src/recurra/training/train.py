@@ -95,6 +95,8 @@ def train(
     Raises:
         RecurraError: see `recurra.errors`; the message says what to do.
     """
+    if resume and overwrite:
+        raise SettingsError("resume goes on with a training and overwrite begins anew: give one of them.")
     chosen = load_settings(_known_settings(data), settings, target_settings(target))
     if output is None:
         if resume:

@@ -10,6 +10,7 @@ import polars as pl
 
 from recurra.config import Settings
 from recurra.data.questions import Question, Questions, read_asked, read_questions, without_marker
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import SettingsError
 from recurra.metrics.answers import answer_intervals, answer_metrics
 from recurra.model.answer.choosing import Ranking, rank
@@ -17,7 +18,7 @@ from recurra.model.answer.network import AnswerNetwork
 from recurra.model.answer.running import run_windows
 from recurra.model.answer.windows import AnswerEncoder
 from recurra.model.card import card_page, figures
-from recurra.model.model import Prediction
+from recurra.model.model import Prediction, unreadable_rows
 from recurra.model.trained import OnError, TrainedModel
 
 __all__ = ["Answer", "Answerer"]
@@ -94,6 +95,8 @@ class Answerer(TrainedModel):
     def answer_many(self, questions: Sequence[str], contexts: Sequence[str], *, top: int = 0) -> list[Answer]:
         """The answers to several questions, each about its own context; see `answer`.
 
+        A surrogate pair, which no Unicode text has, is read as its one character, and counts as one in `start` and `end`.
+
         Raises:
             SettingsError: one text was given in place of a list, or not one context for each question.
         """
@@ -101,9 +104,8 @@ class Answerer(TrainedModel):
             raise SettingsError("Questions and contexts are lists of texts: give lists, also of one, or use answer.")
         if len(questions) != len(contexts):
             raise SettingsError(f"There are {len(questions)} questions and {len(contexts)} contexts: give one context for each question.")
-        # Bytes that were no UTF-8 reach Python as half characters, which have no tokens; with a sign for each, places stay what they are.
-        questions, contexts = ([text.encode(errors="replace").decode() for text in texts] for texts in (questions, contexts))
-        contexts = [without_marker(context, self.settings.answer.no_answer) for context in contexts]
+        questions = [without_surrogates(question) for question in questions]
+        contexts = [without_marker(without_surrogates(context), self.settings.answer.no_answer) for context in contexts]
         asked = [number for number, pair in enumerate(zip(questions, contexts, strict=True)) if all(text.strip() for text in pair)]
         answers = [Answer(None, None, None, 1.0, 1.0) for _ in questions]
         for begin in range(0, len(asked), CHUNK):
@@ -166,13 +168,10 @@ class Answerer(TrainedModel):
             raise SettingsError(f"top={top} must be at least 1.")
         chosen = self.settings.answer
         table = read_asked(data, chosen, on_error=on_error)
-        told = 0
-        for frame in table.chunks(size=CHUNK):
+        for number, frame in enumerate(table.chunks(size=CHUNK)):
             texts = [["" if value is None else str(value) for value in frame[name]] for name in (chosen.question, chosen.context)]
             answers = self.answer_many(texts[0], texts[1], top=top or 0)
-            bad = table.bad_rows
-            yield Prediction(frame, self._frame(answers, top), tuple(bad[told:]), len(bad) - told)
-            told = len(bad)
+            yield Prediction(frame, self._frame(answers, top), *unreadable_rows(table, first=not number))
 
     def _frame(self, answers: Sequence[Answer], top: int | None) -> pl.DataFrame:
         rows = [(each.text, each.start, each.end, each.probability, each.no_answer) for each in answers]
@@ -252,9 +251,8 @@ class Answerer(TrainedModel):
     def card(self) -> str:
         """The model card, Markdown."""
         encoder = self.settings.encoder
-        direction = "bidirectional " if encoder.bidirectional else ""
         said = (
-            f"A {direction}{encoder.cell.upper()} network ({encoder.layers} x {encoder.hidden_size} units) that answers a question with a span of "
+            f"A {encoder.title} network ({encoder.layers} x {encoder.hidden_size} units) that answers a question with a span of "
             f"its context, or says that there is none ({self.encoder.describe()}; none from a probability of {self.threshold:.3f} on)."
         )
         return card_page(

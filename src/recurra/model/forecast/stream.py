@@ -11,6 +11,7 @@ import polars as pl
 import torch
 
 from recurra.config import Settings
+from recurra.config.numbers import require_whole
 from recurra.data.roles import Covariate
 from recurra.data.series import Series, SeriesSet
 from recurra.data.windows import Windows
@@ -168,7 +169,12 @@ class ForecastStream:
 
         Args:
             samples: S; `forecast.samples` when not given. One path of points where the model draws none.
+
+        Raises:
+            SettingsError: `samples` is no whole number, or less than one.
         """
+        if samples is not None:
+            require_whole("samples", samples, least=1)
         mean, deviation = (self._of_standards(name)[:, None, None] for name in ("mean", "deviation"))
         result: Values = self._draw(samples or self._settings.forecast.samples) * deviation + mean
         return result

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from recurra.config.numbers import require_number, require_whole
 from recurra.data.codec import TextCodec
 from recurra.data.tokenize import PADDING, UNKNOWN
 from recurra.decoding import Shaping, beam_search, generate_tokens
@@ -33,7 +34,7 @@ class Choice:
         beam: sequences that a beam search follows; 0 for none.
 
     Raises:
-        SettingsError: a number is out of range, or would do nothing beside a beam.
+        SettingsError: a number is none or out of range, or would do nothing because nothing is drawn.
     """
 
     most: int = 500
@@ -45,15 +46,25 @@ class Choice:
     beam: int = 0
 
     def __post_init__(self) -> None:
-        if self.most < 1 or self.beam < 0 or self.temperature < 0:
-            raise SettingsError(
-                f"most={self.most}, beam={self.beam}, temperature={self.temperature}: give 1 or more tokens, and 0 or more of the others."
-            )
-        idle = [name for name in ("temperature", "top_k", "top_p", "min_p") if getattr(self, name) != getattr(Choice, name)]
-        if (self.beam or not self.temperature) and (idle := [name for name in idle if self.beam or name != "temperature"]):
-            what = "a beam search" if self.beam else "temperature 0, which takes the most probable token"
-            raise SettingsError(f"{', '.join(idle)} does nothing beside {what}: leave it out.")
+        for name, least in (("most", 1), ("beam", 0), ("top_k", 0)):
+            require_whole(name, getattr(self, name), least=least)
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+            require_number(name, getattr(self, name))
+        if self.temperature < 0:
+            raise SettingsError(f"temperature is {self.temperature}: give 0 or more.")
+        drawn_by = (*(["temperature"] if self.beam else []), "top_k", "top_p", "min_p")
+        self.refuse_where_nothing_is_drawn([name for name in drawn_by if getattr(self, name) != getattr(Choice, name)])
         self.shaping()
+
+    def refuse_where_nothing_is_drawn(self, names: Sequence[str]) -> None:
+        """Refuse what only draws depend on, where there are none.
+
+        Raises:
+            SettingsError: names are given beside a beam or temperature 0.
+        """
+        if names and (self.beam or not self.temperature):
+            what = "a beam search" if self.beam else "temperature 0, which takes the most probable token"
+            raise SettingsError(f"{', '.join(names)} does nothing beside {what}: leave it out.")
 
     def shaping(self) -> Shaping:
         """What is done to the logits. Padding never comes, nor a token that stands for unknown ones.

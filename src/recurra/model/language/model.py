@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from recurra.config import LanguageSettings, Settings
+from recurra.config.numbers import require_whole
 from recurra.data.codec import LINE_END, TextCodec
 from recurra.data.texts import GivenText, RunningText, read_texts
 from recurra.data.tokenize import UNKNOWN
@@ -77,13 +78,15 @@ class LanguageModel(TrainedModel):
             min_p: only those at least this share as probable as the most probable one.
             repetition_penalty: above 1, tokens that were generated before become less probable.
             beam: sequences that a beam search follows, for the most probable one; 0 draws. It comes as one piece.
-            seed: of the draws: the same one gives the same text. Drawn when not given.
+            seed: of the draws: the same one gives the same text. Drawn when not given; refused where nothing is drawn.
 
         Raises:
-            SettingsError: a number is out of range, or would do nothing.
+            SettingsError: the prompt is no text, a number is none or out of range, or would do nothing.
         """
         choice = Choice(most, temperature, top_k, top_p, min_p, repetition_penalty, beam)
-        _require_seed(seed)
+        if seed is not None:
+            _require_seed(seed)
+            choice.refuse_where_nothing_is_drawn(["seed"])
         row = self._read(prompt)
         if beam:
             return iter([searched(self.network, self.codec, row, choice)])
@@ -96,7 +99,7 @@ class LanguageModel(TrainedModel):
         """What several texts go on with, side by side; see `generate`. Text n is drawn by the seed plus n.
 
         Raises:
-            SettingsError: a number is out of range, or one text was given in place of a list.
+            SettingsError: a prompt is no text, a number is none or out of range, or one text was given in place of a list.
         """
         if isinstance(prompts, str):
             raise SettingsError("Prompts are a list: give a list, also of one, or use generate.")
@@ -118,6 +121,8 @@ class LanguageModel(TrainedModel):
         return bool(self.run.get("data", {}).get("unknown", {}).get("train", 0))
 
     def _read(self, prompt: str) -> list[int]:
+        if not isinstance(prompt, str):
+            raise SettingsError(f"A prompt is a text, not {prompt!r}.")
         tokens = [int(number) for number in self.codec.encode(prompt)]
         if not self.knows_unknown:
             tokens = [number for number in tokens if number != UNKNOWN]
@@ -173,7 +178,11 @@ class LanguageModel(TrainedModel):
     def measured(
         self, tokens: Int[np.ndarray, " N"], *, options: LanguageSettings | None = None, description: str = "the text"
     ) -> dict[str, Measured]:
-        """Token by token, by the prefix that the figures get: the network, and where it is set with a cache and learning; see `measure`."""
+        """Token by token, by the prefix that the figures get: the network, and where it is set with a cache and learning; see `measure`.
+
+        Raises:
+            EmptyData: there are fewer than two tokens.
+        """
         if len(tokens) < 2:
             raise EmptyData(f"There are fewer than two tokens in {description}: nothing can be predicted. Give more text.")
         chosen = self.settings.language if options is None else options
@@ -232,9 +241,10 @@ class LanguageModel(TrainedModel):
         )
 
 
-def _require_seed(seed: int | None) -> None:
-    """Raises a `SettingsError` for a number that starts no generator; those of several texts are counted on from it."""
-    if seed is not None and not -(2**63) <= seed < 2**63:
+def _require_seed(seed: int) -> None:
+    """Raises a `SettingsError` for what starts no generator; those of several texts are counted on from it."""
+    require_whole("seed", seed, least=-(2**63))
+    if seed >= 2**63:
         raise SettingsError(f"seed is {seed}: give a whole number of 64 bits, such as one from 0 to 9,223,372,036,854,775,807.")
 
 

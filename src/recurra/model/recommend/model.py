@@ -16,6 +16,7 @@ from recurra.data.columns import as_names
 from recurra.data.read import Table, read
 from recurra.data.sessions import FEWEST_CLICKS, Sessions, every_click, read_sessions
 from recurra.data.store import Ragged, offsets_of
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import DataError, EmptyData
 from recurra.features.items import UNKNOWN_ITEM, ItemVocabulary, gap_numbers
 from recurra.metrics.ranking import Ranking, ranking_intervals, ranking_metrics
@@ -204,7 +205,7 @@ class Recommender(TrainedModel):
             if not (isinstance(data[0], str) and all(_is_path(item) for item in data)):
                 if self.settings.recommend.time_gaps:
                     raise DataError("This model reads the time between clicks: give a table with a column of times, not items alone.")
-                names = as_names(pl.Series("item", [str(item) for item in data], dtype=pl.String)).fill_null("")
+                names = as_names(pl.Series("item", [without_surrogates(str(item)) for item in data], dtype=pl.String)).fill_null("")
                 return Sessions(
                     Ragged(np.arange(len(names), dtype=np.int32), offsets_of([len(names)])),
                     np.arange(len(names), dtype=np.float64),

@@ -10,14 +10,16 @@ import numpy as np
 import polars as pl
 
 from recurra.config import Settings
+from recurra.config.numbers import require_whole
 from recurra.data.codec import TextCodec
 from recurra.data.pairs import blank, encode_texts
 from recurra.data.read import Table, given_texts, read, require_columns
 from recurra.data.store import Ragged
+from recurra.data.surrogates import without_surrogates
 from recurra.data.tokenize import UNKNOWN
 from recurra.errors import EmptyData, SettingsError
 from recurra.model.card import card_page, figures
-from recurra.model.model import Prediction
+from recurra.model.model import Prediction, unreadable_rows
 from recurra.model.trained import OnError, TrainedModel
 from recurra.model.translate.measuring import MeasuredTexts, alignments, force
 from recurra.model.translate.network import TranslateNetwork
@@ -98,8 +100,11 @@ class Translator(TrainedModel):
         """
         if isinstance(texts, str):
             raise SettingsError("Texts to translate are a list: give a list, also of one.")
+        if isinstance(forbidden, str) or isinstance(forced, str):
+            raise SettingsError("Forbidden and forced words are lists of words or phrases: give a list, also of one.")
+        forbidden, forced = without_surrogates(forbidden), without_surrogates(forced)
         chosen = self._constrained(self._search(beam, n_best, length_power, most), forbidden, forced)
-        given = pl.Series(["" if text is None else _without_halves(str(text)) for text in texts], dtype=pl.String)
+        given = pl.Series(["" if text is None else without_surrogates(str(text)) for text in texts], dtype=pl.String)
         sources = encode_texts(self.codec, given, self.settings.text.max_length)
         there = np.flatnonzero(sources.lengths)
         read = sources.take(there)
@@ -124,7 +129,7 @@ class Translator(TrainedModel):
             output: that is written; what the model would write when not given.
         """
         written = self.translate([text])[0].text if output is None else output
-        text, written = _without_halves(text), _without_halves(written)
+        text, written = without_surrogates(text), without_surrogates(written)
         source, target = (encode_texts(self.codec, pl.Series([each]), self.settings.text.max_length) for each in (text, written))
         weights = alignments(self.network, source, target)[0]
         parts = [self.codec.parts(each.strip())[: int(rows.lengths[0])] for each, rows in ((text, source), (written, target))]
@@ -138,6 +143,7 @@ class Translator(TrainedModel):
 
     def _search(self, beam: int | None, n_best: int, length_power: float | None, most: int | None) -> Search:
         chosen = self.settings.translate
+        require_whole("n_best", n_best, least=1)
         return Search(
             max(chosen.beam, n_best) if beam is None else beam,
             n_best,
@@ -147,15 +153,12 @@ class Translator(TrainedModel):
         )
 
     def _constrained(self, chosen: Search, forbidden: Sequence[str], forced: Sequence[str]) -> Search:
-        if isinstance(forbidden, str) or isinstance(forced, str):
-            raise SettingsError("Forbidden and forced words are lists of words or phrases: give a list, also of one.")
         if not all(phrase.strip() for phrase in (*forbidden, *forced)):
             raise SettingsError("A forbidden or forced phrase is empty: give at least one word each.")
         for phrase in forced:
             within = next((each for each in forbidden if each in phrase), None)
             if within is not None:
                 raise SettingsError(f"{phrase!r} cannot be forced where {within!r} is forbidden: leave one of them out.")
-        forbidden, forced = ([_without_halves(phrase) for phrase in phrases] for phrases in (forbidden, forced))
         barred = [numbers for phrase in forbidden for numbers in self._phrase(phrase) if UNKNOWN not in numbers]
         wanted = []
         for phrase in forced:
@@ -205,17 +208,14 @@ class Translator(TrainedModel):
             RowError: a row cannot be read.
         """
         table = self._table(data, on_error)
-        told = counted = 0
-        for frame in table.chunks(size=CHUNK):
+        for number, frame in enumerate(table.chunks(size=CHUNK)):
             texts = frame[self.source].cast(pl.String).fill_null("").to_list()
             outputs = self.translate(texts, beam=beam, n_best=n_best, forbidden=forbidden, forced=forced)
-            unreadable = table.bad_row_count
             cut = sum(each.source_cut for each in outputs)
             longest = self.settings.text.max_length
             notes = (f"{cut:,} of these texts are longer than {longest:,} tokens (text.max_length) and read up to there",) if cut else ()
             kept = frame.drop(list(table.join))
-            yield Prediction(kept, as_frame(outputs, n_best), tuple(table.bad_rows[told:]), unreadable - counted, notes)
-            told, counted = len(table.bad_rows), unreadable
+            yield Prediction(kept, as_frame(outputs, n_best), *unreadable_rows(table, first=not number), notes)
 
     def evaluate(self, data: Any, *, on_error: OnError = "fail") -> dict[str, float]:
         """Measure on a table with both columns.
@@ -285,9 +285,8 @@ class Translator(TrainedModel):
     def card(self) -> str:
         """The model card, Markdown."""
         encoder = self.settings.encoder
-        direction = "bidirectional " if encoder.bidirectional else ""
         said = (
-            f"A {direction}{encoder.cell.upper()} encoder ({encoder.layers} x {encoder.hidden_size} units) and a decoder with "
+            f"A {encoder.title} encoder ({encoder.layers} x {encoder.hidden_size} units) and a decoder with "
             f"{self.settings.translate.attention} attention that write `{self.target}` from `{self.source}`; {self.codec.describe()}."
         )
         return card_page(
@@ -299,11 +298,6 @@ class Translator(TrainedModel):
             measured=figures(self.run),
             pipeline="text2text-generation",
         )
-
-
-def _without_halves(text: str) -> str:
-    """A text whose half characters, as which bytes that were no UTF-8 reach Python and which have no tokens, are question marks."""
-    return text.encode(errors="replace").decode()
 
 
 def _cut_rows(codec: TextCodec, given: pl.Series, sources: Ragged) -> set[int]:

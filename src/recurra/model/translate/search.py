@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from recurra.config.numbers import require_number, require_whole
 from recurra.data.batch import Sequence as Steps
 from recurra.data.store import Ragged
 from recurra.data.tokenize import UNKNOWN
@@ -38,7 +40,7 @@ class Search:
         unknown: whether the unknown token may come.
 
     Raises:
-        SettingsError: a number is out of range.
+        SettingsError: a number is none or out of range.
     """
 
     beam: int
@@ -50,11 +52,12 @@ class Search:
     unknown: bool = False
 
     def __post_init__(self) -> None:
-        if self.beam < 1 or self.most < 1 or self.length_power < 0:
-            raise SettingsError(
-                f"beam={self.beam}, most={self.most}, length_power={self.length_power}: give 1 or more outputs and tokens, and a power of 0 or more."
-            )
-        if not 1 <= self.n_best <= self.beam:
+        for name in ("beam", "n_best", "most"):
+            require_whole(name, getattr(self, name), least=1)
+        require_number("length_power", self.length_power)
+        if not 0 <= self.length_power < math.inf:
+            raise SettingsError(f"length_power is {self.length_power}: give a number of 0 or more.")
+        if self.n_best > self.beam:
             raise SettingsError(f"n_best={self.n_best} outputs are wanted and beam={self.beam} followed: give a number from 1 to the beam.")
         if self.forced and self.beam == 1:
             raise SettingsError("Forced words need places in a beam: set beam to 2 or more.")

@@ -20,6 +20,7 @@ from typing import Any, get_args
 import numpy as np
 
 from recurra.config import Settings
+from recurra.config.numbers import require_whole
 from recurra.data.read import read
 from recurra.data.series import SeriesSet, read_series
 from recurra.data.windows import Origins, Windows
@@ -81,10 +82,14 @@ def backtest(
         Figures of each fold and over all of them, beside the baselines.
 
     Raises:
-        SettingsError: the model is no forecaster, or a number makes no sense.
+        SettingsError: the model is no forecaster, a number makes no sense, or `resume` is set without `output` or beside `overwrite`.
         OutputExists: the folder holds something, and neither `resume` nor `overwrite` is set; or another backtest is at work in it.
         DataError: the series are too short for the folds, or the folder cannot be made.
     """
+    if resume and overwrite:
+        raise SettingsError("resume goes on with a backtest and overwrite begins anew: give one of them.")
+    if resume and output is None:
+        raise SettingsError("resume goes on with a backtest in an output folder: name it.")
     forecaster = model if isinstance(model, Forecaster) else _loaded(model)
     length = forecaster.horizon if fold_length is None else fold_length
     work = _Work(forecaster, data, folds=folds, fold_length=length, refit=refit, on_error=on_error, show=show)
@@ -130,8 +135,8 @@ class _Work:
     ) -> None:
         if refit not in get_args(Refit):
             raise SettingsError(f"refit={refit!r} is not known: never uses the model as it is, each trains anew before each fold.")
-        if folds < 1 or fold_length < 1:
-            raise SettingsError(f"A backtest needs one fold of one origin at least, not folds={folds}, fold_length={fold_length}.")
+        require_whole("folds", folds, least=1)
+        require_whole("fold_length", fold_length, least=1)
         self.model, self.refit, self.show = model, refit, show
         self.folds, self.fold_length = folds, fold_length
         table = read(data, on_error=on_error)

@@ -126,9 +126,8 @@ def translate_report(
 
 def _summary(model: Translator) -> str:
     settings, encoder, decoder = model.settings, model.settings.encoder, model.network.decoder
-    direction = "bidirectional " if encoder.bidirectional else ""
     return (
-        f"{direction}{encoder.cell.upper()} encoder, {encoder.layers} x {encoder.hidden_size} units, decoder {decoder.layers} x "
+        f"{encoder.title} encoder, {encoder.layers} x {encoder.hidden_size} units, decoder {decoder.layers} x "
         f"{decoder.output_size}, {settings.translate.attention} attention, {model.network.parameter_count:,} parameters"
     )
 
