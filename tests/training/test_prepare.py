@@ -203,7 +203,7 @@ def test_gathered_rows_come_in_order_with_their_places(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[list[dict[str, Any]], dict[str, Any], type[Exception], str]] = {
-    "no target named": (rows(), {"target": None}, SettingsError, "No target is named.*Columns: title, text"),
+    "no target named": (rows(), {"target": None}, SettingsError, "No target is named.*--task language.*Columns: title, text"),
     "misspelt target": (rows(), {"target": "lable"}, MissingColumn, "no column 'lable'.*Did you mean 'label'"),
     "misspelt group": (rows(), {"data__group": "whom"}, MissingColumn, "Did you mean 'who'"),
     "misspelt type": (rows(), {"data__types": {"txt": "text"}}, MissingColumn, "Did you mean 'text'"),

@@ -78,7 +78,10 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
     table = tables[0][0]
     names = settings.several.targets or ([settings.target] if settings.target is not None else [])
     if not names:
-        raise SettingsError(f"No target is named: say which column to predict with --target. Columns: {', '.join(table.columns)}.")
+        raise SettingsError(
+            f"No target is named: say which column to predict with --target, or learn a text itself with --task language. "
+            f"Columns: {', '.join(table.columns)}."
+        )
     if settings.head.task == "several" and len(names) < 2:
         raise SettingsError(
             f"The task several needs two targets or more, and {names[0]!r} is the only one: name another, or leave the task out."
