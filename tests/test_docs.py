@@ -235,6 +235,10 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         )
     if page.name == "tutorial.md":
         recurra.train(frame, target="intent", output="runs/small", settings=tiny)
+    if page.name == "streaming.md":  # what its own command trains can be streamed
+        [words] = commands(page)
+        with contextlib.suppress(SystemExit):
+            main([*words[1:], *(part for name, value in tiny.items() for part in ("--set", f"{name}={json.dumps(value)}"))])
     if page.name == "dialogue.md":
         sizes = {name: value for name, value in tiny.items() if name != "embedding.buckets"}
         turns = [{"history": "my card is lost", "reply": "I have blocked it."}, {"history": "hello", "reply": "good morning"}] * 12

@@ -203,7 +203,7 @@ def test_gathered_rows_come_in_order_with_their_places(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[list[dict[str, Any]], dict[str, Any], type[Exception], str]] = {
-    "no target named": (rows(), {"target": None}, SettingsError, "No target is named.*Columns: title, text"),
+    "no target named": (rows(), {"target": None}, SettingsError, "No target is named.*--task language.*Columns: title, text"),
     "misspelt target": (rows(), {"target": "lable"}, MissingColumn, "no column 'lable'.*Did you mean 'label'"),
     "misspelt group": (rows(), {"data__group": "whom"}, MissingColumn, "Did you mean 'who'"),
     "misspelt type": (rows(), {"data__types": {"txt": "text"}}, MissingColumn, "Did you mean 'text'"),
@@ -221,6 +221,7 @@ BAD: dict[str, tuple[list[dict[str, Any]], dict[str, Any], type[Exception], str]
     "too rare tokens": ([{"text": f"a{n}", "label": "xy"[n % 2]} for n in range(9)], {"text__min_frequency": 2, "data__types": {"text": "text"}}, EmptyData, "text.min_frequency=1"),
     "constant number": ([{**row, "stars": 3.0 if n < 59 else 2.5} for n, row in enumerate(rows())], {"target": "stars", "data__time": "day"}, DataError, "All training rows.*hold 3"),
     "weights of no class": (rows(), {"head__class_weights": {"poz": 2.0}}, SettingsError, "Did you mean 'pos'"),
+    "lists as a class": ([{**row, "label": [row["label"]]} for row in rows()], {"head__task": "classify"}, DataError, "'label' holds lists.*labels.*tag"),
     "words as a number": (rows(), {"head__task": "regress"}, DataError, "hold no number in column 'label'"),
 }  # fmt: skip
 

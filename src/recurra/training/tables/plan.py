@@ -78,7 +78,10 @@ def make_plan(tables: Sequence[tuple[Table, Part | None]], settings: Settings) -
     table = tables[0][0]
     names = settings.several.targets or ([settings.target] if settings.target is not None else [])
     if not names:
-        raise SettingsError(f"No target is named: say which column to predict with --target. Columns: {', '.join(table.columns)}.")
+        raise SettingsError(
+            f"No target is named: say which column to predict with --target, or learn a text itself with --task language. "
+            f"Columns: {', '.join(table.columns)}."
+        )
     if settings.head.task == "several" and len(names) < 2:
         raise SettingsError(
             f"The task several needs two targets or more, and {names[0]!r} is the only one: name another, or leave the task out."
@@ -126,9 +129,19 @@ def _input_columns(table: Table, targets: Sequence[str], settings: Settings) -> 
 
 
 def _target(table: Table, name: str, settings: Settings, *, candidates: Sequence[str]) -> tuple[Target, Tagged | None]:
-    """What a column makes, and the tokens that it tags where it does."""
+    """What a column makes, and the tokens that it tags where it does.
+
+    Raises:
+        DataError: a column of lists is to be one class a row.
+    """
     chosen = settings.several.tasks.get(name, "auto") if settings.several.targets else settings.head.task
-    lists = table.head(1).schema[name] == pl.List(pl.String)
+    kind = table.head(1).schema[name]
+    if chosen == "classify" and isinstance(kind, pl.List):
+        raise DataError(
+            f"The target {name!r} holds lists, and the task classify needs one class a row: "
+            "leave the task out, or set it to labels (several labels a row) or tag (a tag for every token)."
+        )
+    lists = kind == pl.List(pl.String)
     may_be_tags = chosen == "tag" or (chosen == "auto" and lists)
     tagged = find_tagged(table, name, settings.tag, columns=candidates) if may_be_tags else None
     if chosen != "auto":
