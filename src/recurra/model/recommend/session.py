@@ -69,13 +69,17 @@ class RecommenderSession:
             Whether the model knows the item. A click on one that it does not know is stepped over.
 
         Raises:
-            DataError: a time is missing, earlier than the one before, or of no use to the model.
+            DataError: a time is missing, no number, earlier than the one before, or of no use to the model.
         """
         if (time is not None) != (self._network.gaps is not None):
             raise DataError(
                 "This model reads no times: leave `time` out."
                 if time is not None
                 else "This model reads the time between clicks: give `time`."
+            )
+        if time is not None and not _is_finite(time):
+            raise DataError(
+                f"time={time!r} is no number: give the time in the unit of the training's column, dates as microseconds since 1970."
             )
         if time is not None and time < self._time:
             raise DataError(f"A click at {time} cannot follow one at {self._time}: times ascend.")
@@ -168,3 +172,7 @@ class RecommenderSession:
         for parameter in self._network.encoder.parameters():
             digest.update(parameter.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _is_finite(time: Any) -> bool:
+    return isinstance(time, (int, float, np.number)) and bool(np.isfinite(time))
