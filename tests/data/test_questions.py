@@ -164,6 +164,18 @@ def test_damaged_squad_is_told(tmp_path: Path) -> None:
         read_questions(path, SETTINGS)
 
 
+def test_half_characters_in_squad_move_no_place(tmp_path: Path) -> None:
+    """JSON can name half of a character, which has no token and stands in no UTF-8; a sign for each keeps the places."""
+    whole, broken = (
+        [{"question": f"What{sign}?", "context": f"{sign} It is red.", "answer": f"red{end}"}] for sign, end in ("?.", ("\ud83d", "."))
+    )
+    for name, rows in (("whole", whole), ("broken", broken)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(squad(rows)))
+    found, right = (read_questions(tmp_path / f"{name}.json", SETTINGS).items[0] for name in ("broken", "whole"))
+    assert (found.question, found.context, found.texts) == ("What??", "? It is red.", ["red."])
+    assert found.answers == right.answers
+
+
 def test_a_place_is_that_of_the_text() -> None:
     assert locate("aXb axb", "axb") == CharacterSpan(4, 7)
     assert locate("aXb", "axb") == CharacterSpan(0, 3)

@@ -22,7 +22,17 @@ from recurra.data.read import Table, read, require_columns
 from recurra.data.sources import open_bytes
 from recurra.errors import DataError, EmptyData, MissingColumn, RowError
 
-__all__ = ["CharacterSpan", "Question", "Questions", "is_squad", "locate", "read_asked", "read_questions", "without_marker"]
+__all__ = [
+    "CharacterSpan",
+    "Question",
+    "Questions",
+    "is_squad",
+    "locate",
+    "read_asked",
+    "read_questions",
+    "whole_characters",
+    "without_marker",
+]
 
 OnError = Literal["fail", "skip"]
 ANSWERS = ("answer", "answers")
@@ -168,6 +178,11 @@ def _placed(row: _Row, settings: AnswerSettings) -> Question | str:
         if span.start < len(context):  # an answer may reach into the marker
             spans.append(CharacterSpan(span.start, min(span.end, len(context))))
     return Question(row.question, context, tuple(dict.fromkeys(spans)), row.place)
+
+
+def whole_characters(text: str) -> str:
+    """A text with a question mark for each half character, which stands for no sign and has no token; places stay what they are."""
+    return text.encode(errors="replace").decode()
 
 
 def without_marker(context: str, marker: str | None) -> str:
@@ -375,7 +390,8 @@ def _paragraph_rows(path: str, paragraph: Any) -> Iterator[_Row]:
         source = f"{path}, question {asked.get('id', number + 1)}"
         try:
             given = [] if asked.get("is_impossible") else asked.get("answers", [])
-            answers = [(str(answer["text"]), *_ends(answer.get("answer_start"))) for answer in given]
-            yield _Row(str(asked["question"]), str(paragraph["context"]), answers, source)
+            answers = [(whole_characters(str(answer["text"])), *_ends(answer.get("answer_start"))) for answer in given]
+            question, context = (whole_characters(str(text)) for text in (asked["question"], paragraph["context"]))
+            yield _Row(question, context, answers, source)
         except (KeyError, TypeError, ValueError) as error:
             yield _Row("", "", [], source, f"it is no question of SQuAD: {error!r}")
