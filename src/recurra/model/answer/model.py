@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import polars as pl
 
 from recurra.config import Settings
-from recurra.data.questions import Question, Questions, read_asked, read_questions, without_marker
+from recurra.data.questions import Question, Questions, read_asked, read_questions, whole_characters, without_marker
 from recurra.errors import SettingsError
-from recurra.metrics.answers import answer_intervals, answer_metrics
+from recurra.metrics.answers import answer_intervals, answer_metrics, refused
 from recurra.model.answer.choosing import Ranking, rank
 from recurra.model.answer.network import AnswerNetwork
 from recurra.model.answer.running import run_windows
@@ -56,7 +57,7 @@ class Answerer(TrainedModel):
         settings: of the run.
         encoder: vocabulary and cut.
         network: with trained weights.
-        threshold: probability of no answer from which on none is given; above it always there is one.
+        threshold: probability of no answer from which on none is given; with 1 there always is one.
         run: what `run.json` holds.
     """
 
@@ -88,6 +89,9 @@ class Answerer(TrainedModel):
             question: what is asked.
             context: the text, of any length: a long one is read in windows.
             top: further answers that are named.
+
+        Raises:
+            SettingsError: question or context is no text, or `top` no number of answers.
         """
         return self.answer_many([question], [context], top=top)[0]
 
@@ -95,14 +99,12 @@ class Answerer(TrainedModel):
         """The answers to several questions, each about its own context; see `answer`.
 
         Raises:
-            SettingsError: one text was given in place of a list, or not one context for each question.
+            SettingsError: something else was given than lists of texts, one context for each question, or `top` is no number of answers.
         """
-        if isinstance(questions, str) or isinstance(contexts, str):
-            raise SettingsError("Questions and contexts are lists of texts: give lists, also of one, or use answer.")
+        _require_top(top, least=0)
+        questions, contexts = _texts(questions), _texts(contexts)
         if len(questions) != len(contexts):
             raise SettingsError(f"There are {len(questions)} questions and {len(contexts)} contexts: give one context for each question.")
-        # Bytes that were no UTF-8 reach Python as half characters, which have no tokens; with a sign for each, places stay what they are.
-        questions, contexts = ([text.encode(errors="replace").decode() for text in texts] for texts in (questions, contexts))
         contexts = [without_marker(context, self.settings.answer.no_answer) for context in contexts]
         asked = [number for number, pair in enumerate(zip(questions, contexts, strict=True)) if all(text.strip() for text in pair)]
         answers = [Answer(None, None, None, 1.0, 1.0) for _ in questions]
@@ -133,7 +135,7 @@ class Answerer(TrainedModel):
         spans = ranking.characters(context, tokens)
         texts = [context[start:end] for start, end in spans]
         named = list(zip(texts, ranking.probabilities.tolist(), strict=True))
-        if not spans or ranking.nothing >= self.threshold:
+        if not spans or refused(np.array(ranking.nothing), self.threshold):
             return Answer(None, None, None, ranking.nothing, ranking.nothing, tuple(named[:top]))
         (start, end), probability = spans[0], float(ranking.probabilities[0])
         return Answer(texts[0], start, end, probability, ranking.nothing, tuple(named[1 : 1 + top]))
@@ -162,8 +164,8 @@ class Answerer(TrainedModel):
         """Like `predict`, piece by piece, each beside the rows it belongs to."""
         if isinstance(data, Mapping) and all(isinstance(value, str) for value in data.values()):
             data = [data]
-        if top is not None and top < 1:
-            raise SettingsError(f"top={top} must be at least 1.")
+        if top is not None:
+            _require_top(top, least=1)
         chosen = self.settings.answer
         table = read_asked(data, chosen, on_error=on_error)
         told = 0
@@ -266,3 +268,25 @@ class Answerer(TrainedModel):
             measured=figures(self.run),
             pipeline="question-answering",
         )
+
+
+def _require_top(top: object, *, least: int) -> None:
+    if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < least:
+        raise SettingsError(f"top={top!r} is no number of further answers: give {least} or more.")
+
+
+def _texts(given: Any) -> list[str]:
+    """A list of texts as Python's, without half characters, as which bytes that are no UTF-8 reach Python.
+
+    Raises:
+        SettingsError: it is something else.
+    """
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise SettingsError("Questions and contexts are lists of texts: give lists, also of one, or use answer.")
+    texts = list(given)
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise SettingsError(
+                f"Questions and contexts are texts, and number {number} is {type(text).__name__}: give text, and an empty one for none."
+            )
+    return [whole_characters(text) for text in texts]
