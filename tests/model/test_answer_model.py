@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import recurra
 from questions import SMALL, questions, squad
+from recurra.cli import main
 from recurra.config import AnswerSettings, load_settings
 from recurra.data.questions import CharacterSpan
 from recurra.errors import MissingColumn, SettingsError
@@ -184,6 +185,24 @@ def test_squads_questions_are_answered_as_those_of_a_table(model: Answerer, tmp_
     assert model.predict(tmp_path / "squad.json").equals(model.predict(rows))
     [part] = model.predict_chunks(tmp_path / "squad.json")
     assert part.inputs["id"].to_list() == [f"q{number}" for number in range(6)]
+
+
+@pytest.mark.parametrize("source", ["file", "standard input"])
+def test_the_ends_of_lines_count_in_the_places_of_a_file(
+    source: str, model: Answerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = "The owl is in the attic.\r\nThe cat is in the cellar.\r\n"
+    model.save(tmp_path / "model")
+    (tmp_path / "text.txt").write_bytes(context.encode())
+    named = "-" if source == "standard input" else str(tmp_path / "text.txt")
+    with (tmp_path / "text.txt").open(encoding="utf-8") as file:
+        monkeypatch.setattr("sys.stdin", file)
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", str(tmp_path / "model"), "--question", "Where is the cat?", "--context", named, "--json"])
+    assert ended.value.code in (0, None)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["context"], told["answer"]) == (context, "cellar")
+    assert context[told["start"] : told["end"]] == "cellar"
 
 
 def test_what_is_missing_is_told(model: Answerer) -> None:
