@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,14 @@ def test_rows_of_one_question_are_one_question_with_several_answers() -> None:
 )
 def test_answers_are_found_in_their_context(row: dict[str, Any], texts: list[str]) -> None:
     assert one(**row) == texts
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_the_same_as_one_sign_and_as_two(forms: tuple[str, str]) -> None:
+    context, answer = (unicodedata.normalize(form, text) for form, text in zip(forms, ("The Café is in Orléans.", "Orléans"), strict=True))
+    start = context.index("Orl")
+    for place in ({}, {"span": [start, len(context) - 1]}):
+        assert one(context=context, answer=answer, **place) == [context[start:-1]]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -214,7 +215,7 @@ def _span(context: str, text: str, start: int | None, end: int | None) -> Charac
 
 def _alike(there: str, text: str) -> bool:
     """Whether two texts can be the same answer: a common word, or one within the other but for blanks and signs."""
-    first, second = (re.findall(r"\w+", each.lower()) for each in (there, text))
+    first, second = (re.findall(r"\w+", unicodedata.normalize("NFC", each.lower())) for each in (there, text))
     if set(first) & set(second):
         return True
     joined = ["".join(words) for words in (first, second)]
@@ -224,11 +225,16 @@ def _alike(there: str, text: str) -> bool:
 
 
 def locate(context: str, text: str) -> CharacterSpan | None:
-    """The first place of a text in a context: as written, else in another case, else with other blanks around its words and signs.
+    """The first place of a text in a context: as written, else in another case, else with other blanks around its words and signs, else
+    with its accents written otherwise (as one sign with their letter, or behind it).
 
     A place where it is part of a longer word, as "in" of "Berlin", is taken only where there is no other.
     """
-    text = text.strip()
+    forms = (text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text))
+    return next((found for form in dict.fromkeys(forms) if (found := _locate(context, form.strip())) is not None), None)
+
+
+def _locate(context: str, text: str) -> CharacterSpan | None:
     tokens = re.findall(r"\w+|[^\w\s]", text)
     written, loose = re.escape(text), r"\s*".join(map(re.escape, tokens))
     for form in (_WHOLE, "{}"):
