@@ -193,6 +193,14 @@ def test_times_are_asked_for_where_they_are_read(model: Recommender, with_gaps: 
         session.click("i1", time=2.0)
 
 
+def test_nothing_is_no_item_not_even_one_of_that_name() -> None:
+    session = recommender([{**row, "what": row["what"].replace("i1", "None")} for row in clicks()]).session()
+    assert session.click("None")
+    for nothing in (None, float("nan"), " "):
+        assert not session.click(nothing)  # type: ignore[arg-type]
+    assert session.clicks == ["None"]
+
+
 def test_an_item_that_is_not_known_is_told(model: Recommender) -> None:
     session = model.session()
     assert not session.click("new")

@@ -85,7 +85,7 @@ class RecommenderSession:
             raise DataError(f"A click at {time} cannot follow one at {self._time}: times ascend.")
         known = self._items.number_by_name
         # a name as it stands is looked up at once; 7.0 and " 7 " are the item "7" too
-        number = known.get(item) if isinstance(item, str) and item in known else known.get(str(as_names(pl.Series([item]))[0]))
+        number = known.get(item) if isinstance(item, str) and item in known else known.get(as_names(pl.Series([item]))[0])
         gap = 0 if time is None or np.isnan(self._time) else int(gap_numbers(np.array([self._time, time]), np.array([0, 2]))[1])
         self._time = np.nan if time is None else float(time)
         if number is None:
