@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,14 @@ def test_answers_are_found_in_their_context(row: dict[str, Any], texts: list[str
     assert one(**row) == texts
 
 
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_the_same_as_one_sign_and_as_two(forms: tuple[str, str]) -> None:
+    context, answer = (unicodedata.normalize(form, text) for form, text in zip(forms, ("The Café is in Orléans.", "Orléans"), strict=True))
+    start = context.index("Orl")
+    for place in ({}, {"span": [start, len(context) - 1]}):
+        assert one(context=context, answer=answer, **place) == [context[start:-1]]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -162,6 +171,18 @@ def test_damaged_squad_is_told(tmp_path: Path) -> None:
     path.write_text('{"data": [{"paragraphs": []}]}')
     with pytest.raises(EmptyData):
         read_questions(path, SETTINGS)
+
+
+def test_half_characters_in_squad_move_no_place(tmp_path: Path) -> None:
+    """JSON can name half of a character, which has no token and stands in no UTF-8; a sign for each keeps the places."""
+    whole, broken = (
+        [{"question": f"What{sign}?", "context": f"{sign} It is red.", "answer": f"red{end}"}] for sign, end in ("?.", ("\ud83d", "."))
+    )
+    for name, rows in (("whole", whole), ("broken", broken)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(squad(rows)))
+    found, right = (read_questions(tmp_path / f"{name}.json", SETTINGS).items[0] for name in ("broken", "whole"))
+    assert (found.question, found.context, found.texts) == ("What\ufffd?", "\ufffd It is red.", ["red."])
+    assert found.answers == right.answers
 
 
 def test_a_place_is_that_of_the_text() -> None:

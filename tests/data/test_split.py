@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -116,6 +117,14 @@ def test_times_as_text() -> None:
     for values in (pl.Series("when", ["2026-01-01", "soon"]), pl.Series("when", [True, False])):
         with pytest.raises(DataError, match="time column 'when' holds"):
             time_keys(values)
+
+
+@pytest.mark.parametrize("kind", [pl.Date, pl.Datetime("ms"), pl.Datetime("us"), pl.Datetime("ns"), pl.Datetime("us", "UTC")])
+def test_dates_are_microseconds_whatever_they_are_stored_in(kind: Any) -> None:
+    """So that tables of several formats, and a session in service, can be compared with each other."""
+    text = pl.Series(["2026-01-31", "2026-02-03", None])
+    stored = text.str.to_date().cast(kind)
+    assert time_keys(stored).tolist() == time_keys(text).tolist() == [1_769_817_600e6, 1_770_076_800e6, -np.inf]
 
 
 def test_shares_and_rows_that_cannot_be() -> None:

@@ -17,6 +17,7 @@ from recurra.metrics.answers import (
     fitted_threshold,
     normalized_answer,
     overlap_f1,
+    refused,
 )
 
 TEXTS = st.text(alphabet="ab the,. \n'-é", max_size=12)
@@ -105,13 +106,23 @@ def test_no_other_threshold_is_better(rows: list[tuple[float, float, bool]]) -> 
     nothing, overlap, known = (np.array(column) for column in zip(*rows, strict=True))
 
     def value(threshold: float) -> float:
-        return float(np.where(nothing < threshold, np.where(known, overlap, 0.0), ~known).sum())
+        return float(np.where(refused(nothing, threshold), ~known, np.where(known, overlap, 0.0)).sum())
 
     chosen = best_threshold(nothing, overlap, known)
     assert 0.0 <= chosen <= 1.0
-    # 1 answers all questions, but for those whose probability of no answer is 1: nobody could be surer.
     best = max(value(threshold) for threshold in [0.0, 0.05, 0.2, 0.45, 0.7, 0.95, 1.0])
     assert value(chosen) >= best - 1e-12
+
+
+def test_a_threshold_of_one_answers_what_is_surely_unanswered_too() -> None:
+    nothing = np.array([0.0, 0.4, 1.0])
+    for threshold, none in (
+        (1.0, [False, False, False]),
+        (0.999, [False, False, True]),
+        (0.4, [False, True, True]),
+        (0.0, [True, True, True]),
+    ):
+        assert refused(nothing, threshold).tolist() == none
 
 
 def test_a_fitted_threshold_lies_where_answers_begin_to_cost_more_than_they_bring() -> None:

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 import recurra
 from questions import SMALL, questions, squad
+from recurra.cli import main
 from recurra.config import AnswerSettings, load_settings
 from recurra.data.questions import CharacterSpan
 from recurra.errors import MissingColumn, SettingsError
 from recurra.metrics.answers import overlap_f1
-from recurra.model.answer.choosing import expected_overlap, rank
+from recurra.model.answer.choosing import Ranking, expected_overlap, rank
 from recurra.model.answer.model import Answerer
 from recurra.model.answer.windows import AnswerEncoder, Windows
 
@@ -200,16 +201,57 @@ def test_rows_left_out_are_all_counted(at_once: int, model: Answerer, tmp_path: 
     assert sum(len(part.bad_rows) for part in parts) == 1_008
 
 
+@pytest.mark.parametrize("source", ["file", "standard input"])
+def test_the_ends_of_lines_count_in_the_places_of_a_file(
+    source: str, model: Answerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = "The owl is in the attic.\r\nThe cat is in the cellar.\r\n"
+    model.save(tmp_path / "model")
+    (tmp_path / "text.txt").write_bytes(context.encode())
+    named = "-" if source == "standard input" else str(tmp_path / "text.txt")
+    with (tmp_path / "text.txt").open(encoding="utf-8") as file:
+        monkeypatch.setattr("sys.stdin", file)
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", str(tmp_path / "model"), "--question", "Where is the cat?", "--context", named, "--json"])
+    assert ended.value.code in (0, None)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["context"], told["answer"]) == (context, "cellar")
+    assert context[told["start"] : told["end"]] == "cellar"
+
+
 def test_what_is_missing_is_told(model: Answerer) -> None:
     with pytest.raises(MissingColumn, match="context"):
         model.predict([{"question": "What?"}])
-    with pytest.raises(SettingsError, match="top"):
-        model.predict(questions(1), top=0)
+    for top in (0, 1.5, True):
+        with pytest.raises(SettingsError, match=f"top is {top!r}: give a whole number, 1 or more"):
+            model.predict(questions(1), top=top)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("top", [-1, 1.5, True, None])
+def test_a_number_of_answers_that_is_none_is_refused(top: Any, model: Answerer) -> None:
+    with pytest.raises(SettingsError, match=f"top is {top!r}: give a whole number, 0 or more"):
+        model.answer("What?", "text", top=top)
+
+
+def test_with_a_threshold_of_one_there_always_is_an_answer(model: Answerer) -> None:
+    """Also where the probability of none rounds to 1."""
+    sure = Ranking(1.0, np.array([[1, 2]]), np.array([1e-20]))
+    for threshold, text in ((1.0, "old barn"), (0.99, None)):
+        chosen = Answerer(model.settings, model.encoder, network=model.network, threshold=threshold)
+        assert chosen.decide(sure, "The old barn.", ["The", "old", "barn", "."]).text == text
 
 
 def test_lists_are_asked_for(model: Answerer) -> None:
-    with pytest.raises(SettingsError, match="give lists"):
-        model.answer_many("ab", "cd")
+    for texts in ("ab", b"ab", None, 3, {"ab": 1}):
+        with pytest.raises(SettingsError, match="give lists"):
+            model.answer_many(texts, ["cd"])  # type: ignore[arg-type]
+        with pytest.raises(SettingsError, match="give lists"):
+            model.answer_many(["cd"], texts)  # type: ignore[arg-type]
+    for wrong, kind in ((None, "NoneType"), (3, "int"), (["a"], "list"), (b"a", "bytes")):
+        with pytest.raises(SettingsError, match=f"number 2 is {kind}: give text"):
+            model.answer_many(["a", wrong], ["b", "c"])  # type: ignore[list-item]
+        with pytest.raises(SettingsError, match=f"number 1 is {kind}: give text"):
+            model.answer("a", wrong)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="1 questions and 2 contexts"):
         model.answer_many(["a"], ["b", "c"])
 

@@ -151,6 +151,21 @@ def test_the_correction_is_one_over_the_probability_of_being_there() -> None:
     np.testing.assert_allclose(half.log_weights(np.arange(4), 2), 0.5 * negatives.log_weights(np.arange(4), 2), rtol=1e-6)
 
 
+def test_the_items_of_a_batch_stand_for_all_items() -> None:
+    """Weighed by one over their probability they count as many as there are, on average: three standard errors over the batches.
+
+    The clicks are drawn one by one, so that nothing but what is counted as a click of the batch can be wrong.
+    """
+    random = np.random.default_rng(0)
+    names = random.choice(60, size=(4_000, 9), p=np.arange(1, 61) / 1_830).tolist()
+    table = [{"who": n, "what": f"i{item}", "when": 9 * n + step} for n, row in enumerate(names) for step, item in enumerate(row)]
+    sessions, items = encoded(table)
+    loader = StreamLoader(sessions, items, chosen(recommend__negatives=1, recommend__window=8, training__batch_size=7))
+    counted = np.array([float(batch.log_weights.exp().sum()) for batch in loader if batch.log_weights is not None])
+    assert len(counted) > 560
+    assert abs(counted.mean() - 60) < 3 * counted.std() / np.sqrt(len(counted))
+
+
 def test_only_rows_of_the_batch_have_gradients() -> None:
     sessions, items = encoded(clicks(items=200, sessions=60))
     settings = chosen(recommend__negatives=3)

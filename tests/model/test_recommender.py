@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,16 @@ def test_items_come_in_any_form(of_numbers: Recommender, form: Any) -> None:
     assert of_numbers.recommend([{"who": "a", "what": item} for item in (2, 3)], top=3)["item"].to_list() == expected["item"].to_list()
 
 
-@pytest.mark.parametrize("top", [-1, 2.5])
+@pytest.mark.parametrize("top", [-1, 2.5, True])
 def test_a_number_of_items_that_is_none_is_refused(model: Recommender, top: Any) -> None:
     for recommend in (lambda: model.recommend(["i1"], top=top), lambda: model.session().recommend(top)):
         with pytest.raises(SettingsError, match=f"top={top} is no number of items"):
             recommend()
+
+
+def test_lists_of_lists_are_no_items(model: Recommender) -> None:
+    with pytest.raises(DataError, match="A table cannot be made of list"):
+        model.recommend([["i1", "i2"], ["i3"]])
 
 
 def test_a_table_without_its_columns_is_refused(model: Recommender) -> None:
@@ -183,8 +189,19 @@ def test_times_are_asked_for_where_they_are_read(model: Recommender, with_gaps: 
         with_gaps.recommend(["i1"])
     session = with_gaps.session()
     session.click("i1", time=3.0)
+    for time in (float("nan"), float("inf"), "4", datetime(2026, 1, 1)):
+        with pytest.raises(DataError, match="is no number: give the time in the unit"):
+            session.click("i1", time=time)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="cannot follow"):
         session.click("i1", time=2.0)
+
+
+def test_nothing_is_no_item_not_even_one_of_that_name() -> None:
+    session = recommender([{**row, "what": row["what"].replace("i1", "None")} for row in clicks()]).session()
+    assert session.click("None")
+    for nothing in (None, float("nan"), " "):
+        assert not session.click(nothing)  # type: ignore[arg-type]
+    assert session.clicks == ["None"]
 
 
 def test_an_item_that_is_not_known_is_told(model: Recommender) -> None:

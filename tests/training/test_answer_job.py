@@ -13,10 +13,11 @@ import torch
 
 import recurra
 from questions import SMALL, questions, squad
-from recurra.config import AnswerSettings, load_settings
+from recurra.config import AnswerSettings, EvaluationSettings, load_settings
 from recurra.data.cooccurrence import cooccurrence_vectors
-from recurra.data.questions import read_questions
+from recurra.data.questions import CharacterSpan, Question, read_questions
 from recurra.errors import EmptyData, OutputExists, SettingsError, TrainingInterrupted
+from recurra.evaluation.answer.baselines import answer_baselines
 from recurra.model.answer.model import Answerer
 from recurra.training.answer.prepare import prepare
 
@@ -137,6 +138,16 @@ def test_where_all_questions_have_answers_all_are_answered() -> None:
     assert model.threshold == 1.0
     assert set(model.run["baselines"]) == {"sliding_window"}
     assert "unanswered_accuracy" not in model.run["metrics"]["test"]
+
+
+def test_where_all_questions_have_answers_the_sliding_window_answers_all() -> None:
+    """Also one that shares no word with its context."""
+    asked = [
+        Question("Where is it?", "The cat sat.", (CharacterSpan(0, 12),), ""),
+        Question("Cat?", "The cat sat.", (CharacterSpan(4, 7),), ""),
+    ]
+    found = answer_baselines(asked, asked, cut="word", settings=EvaluationSettings(bootstrap_samples=0))
+    assert all(found["sliding_window"].answers)
 
 
 def test_long_contexts_are_learnt_in_windows() -> None:

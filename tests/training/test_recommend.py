@@ -169,6 +169,22 @@ def test_evaluating_on_the_table_of_the_training_gives_its_test_figures() -> Non
         model.evaluate(table[-60:])
 
 
+def test_with_leave_one_out_the_last_click_of_given_files_is_asked_for_too() -> None:
+    test = clicks(7, seed=2)
+    model = recommender(clicks(), validation=clicks(6, seed=1), test=test, settings=LEAVE_ONE_OUT)
+    lengths = [sum(row["who"] == f"u{n}" for row in test) for n in range(7)]
+    assert model.run["metrics"]["test"]["rows"] == sum(length >= 3 for length in lengths)
+    assert model.evaluate(test) == model.run["metrics"]["test"]
+
+
+@pytest.mark.parametrize("loss", ["bpr_max", "top1_max"])
+def test_a_batch_in_which_nothing_else_was_drawn_has_no_loss(loss: str) -> None:
+    """The one item that was drawn is the answer, and read: a softmax over no item at all would be no number."""
+    table = [{"who": f"u{n}", "what": "ab"[step % 2] if n % 2 else "a", "when": 10 * n + step} for n in range(30) for step in range(3)]
+    settings = {"recommend.loss": loss, "recommend.negatives": 1, "recommend.window": 1, "training.batch_size": 1}
+    assert recommender(table, settings=settings).run["metrics"]["test"]["recall_at_5"] == 1.0
+
+
 ONE = {"who": ["a", "b", "c"], "what": ["x", "y", "x"], "when": [1, 2, 3]}
 
 
@@ -185,6 +201,7 @@ ONE = {"who": ["a", "b", "c"], "what": ["x", "y", "x"], "when": [1, 2, 3]}
         (ONE, {"encoder.bidirectional": True}, SettingsError, "cannot be known from both ends"),
         (ONE, {"encoder.pooling": "mean"}, SettingsError, "encoder.pooling has no effect"),
         (ONE, {"recommend.loss": "bpr_max", "recommend.logq": 0.5}, SettingsError, "recommend.logq has no effect"),
+        (ONE, {"recommend.loss": "top1_max", "head.label_smoothing": 0.1}, SettingsError, r"head\.label_smoothing has no effect"),
     ],
 )
 def test_what_cannot_be_used_is_told(data: Any, settings: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -152,14 +153,16 @@ def _questions(model: Answerer, given: list[str], question: str | None, context:
 
 
 def _text(context: str) -> str:
-    """A text, or that of the file or standard input that it names."""
+    """A text, or that of the file or standard input that it names, with the ends of lines as they are: they count in places."""
     from recurra.errors import DataError
 
     if context == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(newline="")
         return sys.stdin.read()
     try:
         path = Path(context)
-        return path.read_text(encoding="utf-8") if path.is_file() else context
+        return path.read_bytes().decode() if path.is_file() else context
     except UnicodeDecodeError as error:
         raise DataError(f"{context!r} is not valid UTF-8: save it as UTF-8.") from error
     except (OSError, ValueError):  # a text that no file can be named

@@ -51,7 +51,7 @@ class AnswerSettings(Group):
     """probable: the most probable answer. overlap: the one that shares most tokens with all probable ones (the largest expected F1)."""
     threshold: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
     """Probability that there is no answer from which on none is given; auto: fitted on the validation part, so that an answer is expected to
-    bring more F1 than it costs."""
+    bring more F1 than it costs. With 1 every question is answered, with 0 none."""
 
     @model_validator(mode="after")
     def _together(self) -> AnswerSettings:

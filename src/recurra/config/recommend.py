@@ -66,7 +66,8 @@ class RecommendSettings(Group):
     """Column of what was clicked, bought or played."""
     split: Literal["time", "leave_one_out"] = "time"
     """time: the latest clicks of all are held out, at one moment for everybody. leave_one_out: of each sequence of three clicks
-    or more the last click is the test and the one before it the validation. Files that are given take the place of either."""
+    or more the last click is the test and the one before it the validation. Files that are given take the place of either; every
+    click but the first of their sessions is asked for (leave_one_out: the last one of each)."""
     window: Positive = 8
     """Steps of a batch: back-propagation through time ends at its edge, the state is carried over it."""
     loss: Literal["cross_entropy", "bpr_max", "top1_max"] = "cross_entropy"

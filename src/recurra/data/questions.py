@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +21,19 @@ from typing import Any, Literal, NamedTuple
 from recurra.config import AnswerSettings
 from recurra.data.read import Table, read, require_columns
 from recurra.data.sources import open_bytes
+from recurra.data.surrogates import without_surrogates
 from recurra.errors import DataError, EmptyData, MissingColumn, RowError
 
-__all__ = ["CharacterSpan", "Question", "Questions", "is_squad", "locate", "read_asked", "read_questions", "without_marker"]
+__all__ = [
+    "CharacterSpan",
+    "Question",
+    "Questions",
+    "is_squad",
+    "locate",
+    "read_asked",
+    "read_questions",
+    "without_marker",
+]
 
 OnError = Literal["fail", "skip"]
 ANSWERS = ("answer", "answers")
@@ -199,7 +210,7 @@ def _span(context: str, text: str, start: int | None, end: int | None) -> Charac
 
 def _alike(there: str, text: str) -> bool:
     """Whether two texts can be the same answer: a common word, or one within the other but for blanks and signs."""
-    first, second = (re.findall(r"\w+", each.lower()) for each in (there, text))
+    first, second = (re.findall(r"\w+", unicodedata.normalize("NFC", each.lower())) for each in (there, text))
     if set(first) & set(second):
         return True
     joined = ["".join(words) for words in (first, second)]
@@ -209,11 +220,16 @@ def _alike(there: str, text: str) -> bool:
 
 
 def locate(context: str, text: str) -> CharacterSpan | None:
-    """The first place of a text in a context: as written, else in another case, else with other blanks around its words and signs.
+    """The first place of a text in a context: as written, else in another case, else with other blanks around its words and signs, else
+    with its accents written otherwise (as one sign with their letter, or behind it).
 
     A place where it is part of a longer word, as "in" of "Berlin", is taken only where there is no other.
     """
-    text = text.strip()
+    forms = (text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text))
+    return next((found for form in dict.fromkeys(forms) if (found := _locate(context, form.strip())) is not None), None)
+
+
+def _locate(context: str, text: str) -> CharacterSpan | None:
     tokens = re.findall(r"\w+|[^\w\s]", text)
     written, loose = re.escape(text), r"\s*".join(map(re.escape, tokens))
     for form in (_WHOLE, "{}"):
@@ -375,7 +391,8 @@ def _paragraph_rows(path: str, paragraph: Any) -> Iterator[_Row]:
         source = f"{path}, question {asked.get('id', number + 1)}"
         try:
             given = [] if asked.get("is_impossible") else asked.get("answers", [])
-            answers = [(str(answer["text"]), *_ends(answer.get("answer_start"))) for answer in given]
-            yield _Row(str(asked["question"]), str(paragraph["context"]), answers, source)
+            answers = [(without_surrogates(str(answer["text"])), *_ends(answer.get("answer_start"))) for answer in given]
+            question, context = (without_surrogates(str(text)) for text in (asked["question"], paragraph["context"]))
+            yield _Row(question, context, answers, source)
         except (KeyError, TypeError, ValueError) as error:
             yield _Row("", "", [], source, f"it is no question of SQuAD: {error!r}")

@@ -19,12 +19,12 @@ from recurra.data.store import Ragged, offsets_of
 from recurra.errors import DataError, EmptyData, RowError
 
 __all__ = [
-    "FEWEST_CLICKS",
     "HeldOut",
     "Sessions",
     "SessionsSplit",
     "answer_times",
     "every_click",
+    "last_click",
     "leave_one_out",
     "read_sessions",
     "renamed",
@@ -212,12 +212,11 @@ def leave_one_out(sessions: Sessions) -> SessionsSplit:
         raise EmptyData("No sequence has three clicks: nothing can be held out. Use recommend.split=time, or name the column of users.")
     nothing = np.zeros_like(lengths)
     train = sessions.part(nothing, np.where(long, lengths - 2, lengths))
-    whole = sessions.part(nothing, np.where(long, lengths, 0))
     shorter = sessions.part(nothing, np.where(long, lengths - 1, 0))
     return SessionsSplit(
         train,
         HeldOut(shorter, shorter.items.lengths - 1),
-        HeldOut(whole, whole.items.lengths - 1),
+        last_click(sessions),
         {"sequences too short to measure": int((~long).sum())},
     )
 
@@ -286,12 +285,27 @@ def answer_times(part: HeldOut) -> npt.NDArray[np.float64]:
 
 
 def every_click(sessions: Sessions) -> HeldOut:
-    """All clicks but the first of each session are answers: what a given validation or test file is.
+    """All clicks but the first of each session are answers: what a given validation or test file of sessions is.
 
     Raises:
         EmptyData: every session has one click.
     """
     return _held_out(sessions, np.zeros(len(sessions), np.int64), sessions.items.lengths)
+
+
+def last_click(sessions: Sessions) -> HeldOut:
+    """The last click of each sequence of three or more is an answer: what a given file is to a model of `leave_one_out`.
+
+    Raises:
+        EmptyData: no sequence has three clicks.
+    """
+    lengths = sessions.items.lengths
+    whole = sessions.part(np.zeros_like(lengths), np.where(lengths >= FEWEST_CLICKS, lengths, 0))
+    if not len(whole):
+        raise EmptyData(
+            f"No sequence has {FEWEST_CLICKS} clicks, and with recommend.split=leave_one_out the last click of such is foreseen: give longer ones."
+        )
+    return HeldOut(whole, whole.items.lengths - 1)
 
 
 def renamed(sessions: Sessions, names: pl.Series) -> Sessions:

@@ -81,7 +81,8 @@ def assign_parts(
 
 
 def time_keys(values: pl.Series, *, place: Callable[[int], str] | None = None, skip: bool = False) -> NDArray[np.float64]:
-    """Numbers that order times: of dates and numbers directly, of text by ISO dates or else by its numbers.
+    """Numbers that order times: numbers as they are, dates as microseconds since 1970 whatever unit they are stored in, text as the ISO
+    dates or else as the numbers that it holds.
 
     A missing time (null, blank text, words such as `NaN` and `n/a`, infinity) is minus infinity, before all others.
 
@@ -116,7 +117,7 @@ def time_keys(values: pl.Series, *, place: Callable[[int], str] | None = None, s
         )
         raise DataError(message) if place is None else RowError(message, source=place(row))
     if values.dtype.is_temporal() or values.dtype.is_numeric():
-        return _missing_first(values.to_physical())
+        return _missing_first(values.to_physical().cast(pl.Float64) * _microseconds(values.dtype))
     raise DataError(f"The time column {values.name!r} holds {values.dtype}, which has no order in time.")
 
 
@@ -161,6 +162,16 @@ def overlap(hashes: NDArray[np.uint64], parts: NDArray[np.int8]) -> Overlap:
     train = np.unique(hashes[parts == Part.TRAIN])
     counts = [int(np.isin(hashes[parts == part], train).sum()) for part in (Part.VALIDATION, Part.TEST)]
     return Overlap(*counts)
+
+
+def _microseconds(kind: pl.DataType) -> float:
+    """Of what a column of this type counts: days, or thousandths, millionths or billionths of a second; 1 for numbers."""
+    import polars as pl
+
+    if kind == pl.Date:
+        return 86_400e6
+    unit = "ns" if kind == pl.Time else getattr(kind, "time_unit", "us")
+    return {"ns": 1e-3, "us": 1.0, "ms": 1e3}[unit]
 
 
 def _missing_first(keys: pl.Series) -> NDArray[np.float64]:

@@ -61,6 +61,8 @@ class RecommendHead:
         scores = vectors @ items.T if bias is None else torch.addmm(bias, vectors, items.T)
         if added is not None:
             scores = scores.index_put((added.rows, added.columns), added.values[added.kinds].to(scores.dtype), accumulate=True)
+        if len(items) == 1:  # the answer itself was drawn each time: there is nothing that it could stand before
+            return 0.0 * scores.sum()
         if self.settings.loss == "bpr_max":
             return bpr_max(scores, answers, regularization=self.settings.regularization, alpha=self.settings.elu)
         return top1_max(scores, answers)

@@ -27,6 +27,7 @@ __all__ = [
     "fitted_threshold",
     "normalized_answer",
     "overlap_f1",
+    "refused",
 ]
 
 SMALLEST = 1e-9
@@ -55,7 +56,8 @@ def overlap_f1(answer: str, reference: str, *, characters: bool = False) -> floa
     Args:
         answer: what was given.
         reference: what is right.
-        characters: count characters that are no blank in place of words, for texts without blanks (as CMRC does; not in SQuAD).
+        characters: count characters that are no blank in place of words, for texts without blanks: not in SQuAD, and not the F1 of
+            CMRC 2018, which counts the longest run that both share.
     """
     given, right = (_units(text, characters) for text in (answer, reference))
     if not given or not right:
@@ -142,10 +144,18 @@ def _statistics(exact: np.ndarray, overlap: np.ndarray, known: np.ndarray, count
         }
 
 
+def refused(nothing: Float[np.ndarray, " N"], threshold: float) -> Bool[np.ndarray, " N"]:
+    """Which questions are given no answer: where the probability of none is the threshold or more. With 1 all are answered, also those
+    whose probability of none rounds to 1.
+    """
+    none: np.ndarray = np.asarray(nothing) >= threshold
+    return none & (threshold < 1.0)
+
+
 def best_threshold(nothing: Float[np.ndarray, " N"], overlap: Float[np.ndarray, " N"], known: Bool[np.ndarray, " N"]) -> float:
     """The probability of no answer from which on none should be given, so that the mean F1 is largest.
 
-    Questions are answered while that probability is below the threshold. Of equally good thresholds the middle one between two
+    Questions are answered as `refused` has it. Of equally good thresholds the middle one between two
     questions; 1 where every question should be answered, 0 where none should.
 
     Args:

@@ -21,7 +21,7 @@ from recurra.config import EvaluationSettings
 from recurra.data.questions import Question
 from recurra.data.words import Cut, cut_tokens, places, series
 from recurra.evaluation.results import Result
-from recurra.metrics.answers import answer_intervals, answer_metrics, answer_scores, answerable, best_threshold
+from recurra.metrics.answers import answer_intervals, answer_metrics, answer_scores, answerable, best_threshold, refused
 
 __all__ = ["AnswerBaseline", "answer_baselines"]
 
@@ -82,7 +82,9 @@ def answer_baselines(
         found["no_answer"] = AnswerBaseline("no_answer", "no question has an answer", *figures([""] * len(measured)), None)
     started = time.perf_counter()
     width, threshold = _choose(validation, cut)
-    answers = [text if score > threshold else "" for text, score in _answers(measured, cut, width)]
+    found_ = _answers(measured, cut, width)
+    none = refused(_nothing(found_), threshold)
+    answers = ["" if refuse else text for (text, _), refuse in zip(found_, none, strict=True)]
     length = "the sentence" if width == SENTENCE else f"{width} tokens"
     description = f"{length} around the words that share most with the question, where they share enough"
     found["sliding_window"] = AnswerBaseline("sliding_window", description, *figures(answers), time.perf_counter() - started)
@@ -93,17 +95,21 @@ def _choose(questions: Sequence[Question], cut: Cut) -> tuple[int, float]:
     """Length and threshold of the largest F1."""
     references = [each.texts for each in questions]
     known = answerable(references)
-    best, chosen = -1.0, (SENTENCE, 0.0)
+    best, chosen = -1.0, (SENTENCE, 1.0)
     for width in (SENTENCE, *WIDTHS):
         found = _answers(questions, cut, width)
         overlap = answer_scores([text for text, _ in found], references, characters=cut == "character")[1]
-        scores = np.array([score for _, score in found])
-        nothing = np.exp(-scores)  # from a score to what a threshold is chosen for
+        nothing = _nothing(found)
         threshold = best_threshold(nothing, overlap, known)
-        value = float(np.where(nothing < threshold, np.where(known, overlap, 0.0), ~known).mean())
+        value = float(np.where(refused(nothing, threshold), ~known, np.where(known, overlap, 0.0)).mean())
         if value > best:
-            best, chosen = value, (width, -math.log(threshold) if threshold > 0 else math.inf)
+            best, chosen = value, (width, threshold)
     return chosen
+
+
+def _nothing(found: Sequence[tuple[str, float]]) -> np.ndarray:
+    """From scores to what a threshold is chosen for: 1 where nothing is shared, and less the more is."""
+    return np.exp([-score for _, score in found])
 
 
 def _answers(questions: Sequence[Question], cut: Cut, width: int) -> list[tuple[str, float]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import polars as pl
 
 from recurra.config import Settings
+from recurra.config.numbers import require_whole
 from recurra.data.questions import Question, Questions, read_asked, read_questions, without_marker
 from recurra.data.surrogates import without_surrogates
 from recurra.errors import SettingsError
-from recurra.metrics.answers import answer_intervals, answer_metrics
+from recurra.metrics.answers import answer_intervals, answer_metrics, refused
 from recurra.model.answer.choosing import Ranking, rank
 from recurra.model.answer.network import AnswerNetwork
 from recurra.model.answer.running import run_windows
@@ -57,7 +59,7 @@ class Answerer(TrainedModel):
         settings: of the run.
         encoder: vocabulary and cut.
         network: with trained weights.
-        threshold: probability of no answer from which on none is given; above it always there is one.
+        threshold: probability of no answer from which on none is given; with 1 there always is one.
         run: what `run.json` holds.
     """
 
@@ -89,6 +91,9 @@ class Answerer(TrainedModel):
             question: what is asked.
             context: the text, of any length: a long one is read in windows.
             top: further answers that are named.
+
+        Raises:
+            SettingsError: question or context is no text, or `top` no number of answers.
         """
         return self.answer_many([question], [context], top=top)[0]
 
@@ -98,14 +103,13 @@ class Answerer(TrainedModel):
         A surrogate pair, which no Unicode text has, is read as its one character, and counts as one in `start` and `end`.
 
         Raises:
-            SettingsError: one text was given in place of a list, or not one context for each question.
+            SettingsError: something else was given than lists of texts, one context for each question, or `top` is no number of answers.
         """
-        if isinstance(questions, str) or isinstance(contexts, str):
-            raise SettingsError("Questions and contexts are lists of texts: give lists, also of one, or use answer.")
+        require_whole("top", top, least=0)
+        questions, contexts = _texts(questions), _texts(contexts)
         if len(questions) != len(contexts):
             raise SettingsError(f"There are {len(questions)} questions and {len(contexts)} contexts: give one context for each question.")
-        questions = [without_surrogates(question) for question in questions]
-        contexts = [without_marker(without_surrogates(context), self.settings.answer.no_answer) for context in contexts]
+        contexts = [without_marker(context, self.settings.answer.no_answer) for context in contexts]
         asked = [number for number, pair in enumerate(zip(questions, contexts, strict=True)) if all(text.strip() for text in pair)]
         answers = [Answer(None, None, None, 1.0, 1.0) for _ in questions]
         for begin in range(0, len(asked), CHUNK):
@@ -135,7 +139,7 @@ class Answerer(TrainedModel):
         spans = ranking.characters(context, tokens)
         texts = [context[start:end] for start, end in spans]
         named = list(zip(texts, ranking.probabilities.tolist(), strict=True))
-        if not spans or ranking.nothing >= self.threshold:
+        if not spans or refused(np.array(ranking.nothing), self.threshold):
             return Answer(None, None, None, ranking.nothing, ranking.nothing, tuple(named[:top]))
         (start, end), probability = spans[0], float(ranking.probabilities[0])
         return Answer(texts[0], start, end, probability, ranking.nothing, tuple(named[1 : 1 + top]))
@@ -164,8 +168,8 @@ class Answerer(TrainedModel):
         """Like `predict`, piece by piece, each beside the rows it belongs to."""
         if isinstance(data, Mapping) and all(isinstance(value, str) for value in data.values()):
             data = [data]
-        if top is not None and top < 1:
-            raise SettingsError(f"top={top} must be at least 1.")
+        if top is not None:
+            require_whole("top", top, least=1)
         chosen = self.settings.answer
         table = read_asked(data, chosen, on_error=on_error)
         for number, frame in enumerate(table.chunks(size=CHUNK)):
@@ -264,3 +268,20 @@ class Answerer(TrainedModel):
             measured=figures(self.run),
             pipeline="question-answering",
         )
+
+
+def _texts(given: Any) -> list[str]:
+    """A list of texts as Python's, without half characters, as which bytes that are no UTF-8 reach Python.
+
+    Raises:
+        SettingsError: it is something else.
+    """
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise SettingsError("Questions and contexts are lists of texts: give lists, also of one, or use answer.")
+    texts = list(given)
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise SettingsError(
+                f"Questions and contexts are texts, and number {number} is {type(text).__name__}: give text, and an empty one for none."
+            )
+    return [without_surrogates(text) for text in texts]

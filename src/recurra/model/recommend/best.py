@@ -25,7 +25,7 @@ def require_top(top: object) -> None:
     Raises:
         SettingsError: it is negative, or no whole number.
     """
-    if not isinstance(top, (int, np.integer)) or top < 0:
+    if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 0:
         raise SettingsError(f"top={top!r} is no number of items: give 1 or more.")
 
 

@@ -14,7 +14,7 @@ from recurra.config import Settings
 from recurra.data.cases import Cases
 from recurra.data.columns import as_names
 from recurra.data.read import Table, read
-from recurra.data.sessions import FEWEST_CLICKS, Sessions, every_click, read_sessions
+from recurra.data.sessions import Sessions, every_click, last_click, read_sessions
 from recurra.data.store import Ragged, offsets_of
 from recurra.data.surrogates import without_surrogates
 from recurra.errors import DataError, EmptyData
@@ -143,14 +143,7 @@ class Recommender(TrainedModel):
         """
         table = read(data, on_error=on_error)
         sessions = self._read(table, skip=on_error == "skip")
-        asked = every_click(sessions).sessions
-        if self.excludes_seen:
-            lengths = asked.items.lengths
-            asked = asked.part(np.zeros_like(lengths), np.where(lengths >= FEWEST_CLICKS, lengths, 0))
-            if not len(asked):
-                raise EmptyData(
-                    f"No sequence has {FEWEST_CLICKS} clicks, and this model is measured on the last click of such: give longer ones."
-                )
+        asked = (last_click if self.excludes_seen else every_click)(sessions).sessions
         encoded = self.items.encode(asked)
         cases = (Cases.last_step if self.excludes_seen else Cases.every_step)(encoded.items)
         metrics = self.measure(self.rank(cases, gaps=self._gaps(encoded)))
@@ -194,7 +187,7 @@ class Recommender(TrainedModel):
     def _sessions(self, data: Any, on_error: OnError) -> Sessions:
         if isinstance(data, (str, int)) and not isinstance(data, bool) and not _is_path(data):
             data = [data]
-        elif np.ndim(data) == 1 and hasattr(data, "dtype"):  # an array or a Series of items
+        elif hasattr(data, "dtype") and np.ndim(data) == 1:  # an array or a Series of items
             data = data.tolist() if hasattr(data, "tolist") else data.to_list()
         if (
             isinstance(data, Sequence)

@@ -70,7 +70,7 @@ class RecommenderSession:
             Whether the model knows the item. A click on one that it does not know is stepped over.
 
         Raises:
-            DataError: a time is missing, earlier than the one before, or of no use to the model.
+            DataError: a time is missing, no number, earlier than the one before, or of no use to the model.
         """
         if (time is not None) != (self._network.gaps is not None):
             raise DataError(
@@ -78,15 +78,16 @@ class RecommenderSession:
                 if time is not None
                 else "This model reads the time between clicks: give `time`."
             )
+        if time is not None and not _is_finite(time):
+            raise DataError(
+                f"time={time!r} is no number: give the time in the unit of the training's column, dates as microseconds since 1970."
+            )
         if time is not None and time < self._time:
             raise DataError(f"A click at {time} cannot follow one at {self._time}: times ascend.")
         known = self._items.number_by_name
         # a name as it stands is looked up at once; 7.0 and " 7 " are the item "7" too
-        number = (
-            known.get(item)
-            if isinstance(item, str) and item in known
-            else known.get(str(as_names(pl.Series([without_surrogates(item)]))[0]))
-        )
+        name = item if isinstance(item, str) and item in known else as_names(pl.Series([without_surrogates(item)]))[0]
+        number = known.get(name)
         gap = 0 if time is None or np.isnan(self._time) else int(gap_numbers(np.array([self._time, time]), np.array([0, 2]))[1])
         self._time = np.nan if time is None else float(time)
         if number is None:
@@ -173,3 +174,7 @@ class RecommenderSession:
         for parameter in self._network.encoder.parameters():
             digest.update(parameter.detach().float().cpu().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _is_finite(time: Any) -> bool:
+    return isinstance(time, (int, float, np.number)) and bool(np.isfinite(time))

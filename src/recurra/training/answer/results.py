@@ -12,7 +12,7 @@ import numpy as np
 from recurra.evaluation.answer.baselines import AnswerBaseline, answer_baselines
 from recurra.evaluation.comparison import Comparison
 from recurra.evaluation.report import AnswerExample, AnswerResults, ColumnSummary, DataSummary, Report
-from recurra.metrics.answers import answer_metrics, answer_scores, answerable, fitted_threshold
+from recurra.metrics.answers import answer_metrics, answer_scores, answerable, fitted_threshold, refused
 from recurra.metrics.intervals import bootstrap
 from recurra.model.answer.choosing import Ranking, rank
 from recurra.model.answer.model import Answer, Answerer
@@ -55,7 +55,8 @@ def validation_figures(prepared: PreparedQuestions, network: AnswerNetwork, cand
     threshold = _fitted(rankings, prepared, "validation") if chosen.threshold == "auto" else chosen.threshold
     questions = prepared.questions["validation"]
     texts = _texts(rankings, prepared, "validation")
-    answers = ["" if ranking.nothing >= threshold else text for ranking, text in zip(rankings, texts, strict=True)]
+    none = refused(np.array([ranking.nothing for ranking in rankings]), threshold)
+    answers = ["" if refuse else text for text, refuse in zip(texts, none, strict=True)]
     found = answer_metrics(answers, [each.texts for each in questions], characters=prepared.encoder.cut == "character")
     return {name: found[name] for name in ("f1", "exact_match")}
 

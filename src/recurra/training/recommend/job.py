@@ -30,6 +30,9 @@ class RecommendJob(Job[Prepared, RecommendNetwork]):
         """Read, put in order, split, number."""
         if self.settings.training.devices > 1:
             raise SettingsError("Streams of sessions are not shared among processes: leave training.devices out.")
+        loss = self.settings.recommend.loss
+        if self.settings.head.label_smoothing and loss != "cross_entropy":
+            raise SettingsError(f"head.label_smoothing has no effect with recommend.loss={loss}: leave it out.")
         prepared = prepare(self.data, self.settings, validation=self.validation, test=self.test)
         lengths = prepared.train.items.lengths
         self.say(

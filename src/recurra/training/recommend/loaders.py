@@ -61,7 +61,8 @@ class StreamLoader(StreamBatches[ClickBatch]):
         gaps = None if self._gaps is None else torch.from_numpy(np.where(real, self._gaps[window.positions], 0))
         rows = log_weights = found = None
         if self._negatives is not None:
-            own = np.concatenate([items[real], answers])
+            # a click that is the answer of one step and read at the next is one: counted twice, frequent items weigh too little
+            own = self._items[np.unique(np.concatenate([window.positions[real], window.positions[real] + 1]))]
             random = np.random.Generator(np.random.Philox(np.random.SeedSequence([self._seed, self.epoch, number])))
             found = self._negatives.rows(own, random)
             rows = torch.from_numpy(found)

@@ -33,7 +33,7 @@ class Negatives:
         """The batch's own items and those drawn, each once, ascending.
 
         Args:
-            own: items of the batch, as often as they occur.
+            own: items of the batch, one for each click.
             random: what draws.
         """
         drawn = np.searchsorted(self._cumulative, random.random(self.drawn), side="right")
@@ -47,7 +47,7 @@ class Negatives:
 
         Args:
             rows: items of the batch.
-            clicks: m, those of the batch.
+            clicks: m, those of the batch; one that is an answer and read at the next step is one.
         """
         log_absent = clicks * self._log_missed[rows] + self.drawn * self._log_undrawn[rows]
         return np.asarray(-self.logq * np.log(-np.expm1(log_absent)), np.float32)

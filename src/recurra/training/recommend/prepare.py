@@ -12,7 +12,17 @@ import numpy.typing as npt
 from recurra.config import Settings
 from recurra.data.cases import Cases
 from recurra.data.read import Table, read, resolve
-from recurra.data.sessions import HeldOut, Sessions, SessionsSplit, answer_times, every_click, leave_one_out, read_sessions, split_by_time
+from recurra.data.sessions import (
+    HeldOut,
+    Sessions,
+    SessionsSplit,
+    answer_times,
+    every_click,
+    last_click,
+    leave_one_out,
+    read_sessions,
+    split_by_time,
+)
 from recurra.errors import EmptyData, SettingsError
 from recurra.features.items import UNKNOWN_ITEM, ItemVocabulary, gap_numbers
 
@@ -72,7 +82,8 @@ def prepare(data: Any, settings: Settings, *, validation: Any = None, test: Any 
     Args:
         data: whatever `recurra.train` takes.
         settings: `recommend` and `data` are read.
-        validation: clicks that select the model; their sessions are asked for every click but the first.
+        validation: clicks that select the model; their sessions are asked for every click but the first (the last one with
+            `recommend.split=leave_one_out`).
         test: clicks that measure the model, likewise.
 
     Raises:
@@ -148,7 +159,8 @@ def read_clicks(table: Table, settings: Settings) -> Sessions:
 def _split(parts: dict[str, Sessions], settings: Settings) -> SessionsSplit:
     """Given files are parts as they are; what is not given is held out of the training clicks."""
     train = parts["train"]
-    given = {part: every_click(sessions) for part, sessions in parts.items() if part != "train"}
+    ask = last_click if settings.recommend.split == "leave_one_out" else every_click
+    given = {part: ask(sessions) for part, sessions in parts.items() if part != "train"}
     shares = {part: 0.0 if part in given else getattr(settings.data, f"{part}_share") for part in ("validation", "test")}
     if "test" in given and "validation" in given:
         return SessionsSplit(train, given["validation"], given["test"])
