@@ -120,3 +120,8 @@ def test_what_cannot_be_is_refused_with_the_reason() -> None:
         codec(tokenizer="bpe", vocabulary_size=100)
     with pytest.raises(DataError, match="saved vocabulary"):
         TextCodec.from_json("{}")
+
+
+def test_a_vocabulary_that_goes_on_says_of_which_kind_it_is() -> None:
+    found = codec("a cat ran\n", tokenizer="word").continuing(codec("a dog ran\n", tokenizer="word"))
+    assert found.reason == "word: set; the vocabulary of the model that it begins with, and 1 new tokens"

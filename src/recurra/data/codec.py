@@ -113,7 +113,9 @@ class TextCodec:
         if self.tokenizer is None or known.tokenizer is None:
             return TextCodec(self.kind, None, known.merges, self.settings, known.reason)
         tokenizer = self.tokenizer.continuing(known.tokenizer)
-        return TextCodec(self.kind, tokenizer, "", self.settings, tokenizer.reason)
+        new = len(tokenizer) - len(known.tokenizer)
+        reason = f"{self.reason}; the vocabulary of the model that it begins with, and {new:,} new tokens"
+        return TextCodec(self.kind, tokenizer, "", self.settings, reason)
 
     def __len__(self) -> int:
         """V, padding and unknown token included."""
