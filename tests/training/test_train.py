@@ -276,8 +276,9 @@ def test_resuming_with_other_data_or_settings_is_refused(tmp_path: Path, monkeyp
         train(rows(42), output=tmp_path / "model", resume=True)
     with pytest.raises(SettingsError, match=r"encoder\.cell \(was 'lstm', is 'gru'\)"):
         train(rows(40), output=tmp_path / "model", settings={"encoder.cell": "gru"}, resume=True)
-    with pytest.raises(SettingsError, match="name it"):
-        train(rows(40), resume=True)
+    for option in ("resume", "overwrite"):
+        with pytest.raises(SettingsError, match=f"{option} .* an output folder: name it"):
+            train(rows(40), **{option: True})
     train(rows(42), output=tmp_path / "model", overwrite=True)
     assert recurra.load(tmp_path / "model").run["data"]["rows"]["train"] == 34
 

@@ -101,6 +101,8 @@ def train(
     if output is None:
         if resume:
             raise SettingsError("resume goes on with a training in an output folder: name it.")
+        if overwrite:
+            raise SettingsError("overwrite replaces a model in an output folder: name it.")
         if chosen.training.devices > 1:
             raise SettingsError("Several processes (training.devices) meet in the output folder: name it.")
         with TemporaryDirectory(prefix="recurra-", ignore_cleanup_errors=True) as temporary:  # Windows keeps mapped files
