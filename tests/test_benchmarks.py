@@ -15,7 +15,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the benchmarks lie beside the package, not in it
 
-from benchmarks import forecasting, language, rankings, recommendation  # noqa: E402
+from benchmarks import forecasting, language, packed, rankings, recommendation  # noqa: E402
 from benchmarks.kernels import contenders, growth, memory, report, scan, streaming, timing, variants  # noqa: E402
 from benchmarks.kernels.cases import GATES, Case, Shape, Unable, count_flops, make_data, weight_bytes  # noqa: E402
 from benchmarks.kernels.contenders import OTHERS, ours, timed_call  # noqa: E402
@@ -24,7 +24,7 @@ from benchmarks.kernels.grid import grid_cases, run_grid  # noqa: E402
 from benchmarks.kernels.measure import measure  # noqa: E402
 from benchmarks.kernels.options import Effort, Options  # noqa: E402
 
-from recurra.layers import Regularization, Stack  # noqa: E402
+from recurra.layers import Regularization, Stack, stack  # noqa: E402
 
 TINY = Shape(5, 7, 3, 4)
 BRIEF = Effort(repeats=1, seconds=0.0, sample=0.0)
@@ -456,3 +456,22 @@ def test_rankings_with_and_without_copies(tmp_path, monkeypatch):
     found = json.loads((tmp_path / "rankings.json").read_text())
     assert {entry["data"]: entry["questions"] for entry in found} == {"yoochoose": 60, "yoochoose, without copies of training sessions": 30}
     assert len(found) == 8
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("both", [False, True])
+def test_the_packed_side_is_torchs_operation_with_the_same_values(monkeypatch, cell, both):
+    made, x, lengths = stack.Stack(cell, 3, 4, layers=2, bidirectional=both), torch.randn(5, 6, 3), torch.tensor([6, 0, 3, 1, 5])
+    expected = made(x, lengths=lengths)
+    called = []
+
+    def operation(*given):
+        called.append(given)
+        return getattr(torch, cell)(*given)
+
+    monkeypatch.setattr(stack, "_read", packed.read)
+    monkeypatch.setitem(packed.OPERATIONS, type(made.cells[0]), operation)
+    found = made(x, lengths=lengths)
+    assert len(called) == 2
+    for mine, right in zip(*map(torch.utils._pytree.tree_leaves, (found, expected)), strict=True):
+        torch.testing.assert_close(mine, right)

@@ -1,6 +1,7 @@
 """Who computes is told before and is what runs; without the compiled kernels everything works, and one line says so."""
 
 import logging
+import os
 import subprocess
 import sys
 from functools import partial
@@ -144,6 +145,19 @@ def test_a_single_step_of_many_rows_is_worth_packing_weights_for(cell, many):
     stack = Stack(cell, 3, 4).eval()
     for rows, expected in ((63, "reference"), (64, many)):
         assert f"{expected}: " in stack.explain_backend(torch.zeros(rows, 1, 3))
+
+
+@pytest.mark.skipif("cpu" not in available_backends(), reason="the compiled kernels are not installed")
+def test_the_environment_names_the_instruction_set():
+    code = "from recurra.layers import LSTM; print(LSTM(3, 4).explain_backend())"
+    ran = [
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "RECURRA_INSTRUCTION_SET": name}, capture_output=True, text=True, check=False
+        )
+        for name in ("baseline", "sse9")
+    ]
+    assert "(baseline instructions)" in ran[0].stdout
+    assert "SettingsError: RECURRA_INSTRUCTION_SET=sse9: this machine has " in ran[1].stderr
 
 
 @pytest.mark.parametrize("make", [LSTMCell, LSTM, lambda *sizes, **options: Stack("lstm", *sizes, **options)])

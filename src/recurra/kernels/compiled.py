@@ -6,6 +6,7 @@ The torch operators made of them, with gradients, are in `custom_op.py`.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import torch  # before the extension, whose threads are then torch's own
 from torch.nn.functional import pad
 
+from recurra.errors import SettingsError
 from recurra.kernels.signatures import SIGNATURES, Signature, Sizes
 from recurra.shapes import Tensor
 
@@ -29,6 +31,12 @@ except ImportError as error:
     """Why the compiled kernels cannot run; None when they can."""
 else:
     UNAVAILABLE = None
+    if _named := os.environ.get("RECURRA_INSTRUCTION_SET"):
+        if _named not in _cpu.instruction_sets():
+            raise SettingsError(
+                f"RECURRA_INSTRUCTION_SET={_named}: this machine has {', '.join(_cpu.instruction_sets())}. Name one of them."
+            )
+        _cpu.use_instruction_set(_named)
 
 __all__ = [
     "INSTRUCTION_SET",
@@ -103,7 +111,7 @@ class Gradients(NamedTuple):
 
 
 INSTRUCTION_SET = str(_cpu.instruction_set()) if _cpu is not None else "no"
-"""Name of the instruction set that the kernels use on this machine."""
+"""Name of the instruction set that the kernels use on this machine: its best, or what `$RECURRA_INSTRUCTION_SET` names."""
 
 
 def saved_width(operation: str, units: int, dtype: torch.dtype) -> int:
