@@ -24,16 +24,7 @@ from recurra.data.sources import open_bytes
 from recurra.data.surrogates import without_surrogates
 from recurra.errors import DataError, EmptyData, MissingColumn, RowError
 
-__all__ = [
-    "CharacterSpan",
-    "Question",
-    "Questions",
-    "is_squad",
-    "locate",
-    "read_asked",
-    "read_questions",
-    "without_marker",
-]
+__all__ = ["CharacterSpan", "Question", "Questions", "is_squad", "locate", "read_asked", "read_questions", "without_marker"]
 
 OnError = Literal["fail", "skip"]
 ANSWERS = ("answer", "answers")
